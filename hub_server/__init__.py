@@ -1,0 +1,1 @@
+"""The hub: verify, keep and use bundles."""

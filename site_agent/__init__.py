@@ -1,0 +1,1 @@
+"""The site agent: from slides to a signed bundle."""
