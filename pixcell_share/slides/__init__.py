@@ -1,1 +1,15 @@
-"""TODO."""
+"""Slides: find them, open them, find their tissue, and read tiles of them."""
+
+from pixcell_share.slides.grid_format import TileGrid, level0_tile_px
+from pixcell_share.slides.reader import Slide, open_slide
+from pixcell_share.slides.records import SlideRecord, find_slides, unlisted_slides
+
+__all__ = [
+    "Slide",
+    "SlideRecord",
+    "TileGrid",
+    "find_slides",
+    "level0_tile_px",
+    "open_slide",
+    "unlisted_slides",
+]
