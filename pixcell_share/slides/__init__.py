@@ -3,6 +3,7 @@
 from pixcell_share.slides.grid_format import TileGrid, level0_tile_px
 from pixcell_share.slides.reader import Slide, open_slide
 from pixcell_share.slides.records import SlideRecord, find_slides, unlisted_slides
+from pixcell_share.slides.tiles import read_tiles
 
 __all__ = [
     "Slide",
@@ -11,5 +12,6 @@ __all__ = [
     "find_slides",
     "level0_tile_px",
     "open_slide",
+    "read_tiles",
     "unlisted_slides",
 ]

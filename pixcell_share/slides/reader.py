@@ -15,6 +15,7 @@ from pixcell_share.errors import NotBrightfieldError, SlideUnreadableError
 from pixcell_share.slides._mpp import Resolution, resolve_mpp
 from pixcell_share.slides._pyramid import Level, Window, best_level, read_square
 from pixcell_share.slides.grid_format import level0_tile_px
+from pixcell_share.slides.jpeg_tiles import JpegTiles, UnsupportedLayoutError
 from pixcell_share.slides.records import SlideRecord
 
 CACHE_BYTES = 96 * 2**20
@@ -40,6 +41,8 @@ class Slide:
         width: pixels of level 0 across.
         height: pixels of level 0 down.
         levels: size and downsample of each level.
+        jpeg_tiles: the fast path, or None where the slide is no pyramid of JPEG tiles.
+        no_jpeg_tiles: why there is no fast path.
     """
 
     shrinks: tuple[int, ...] = ()
@@ -60,7 +63,13 @@ class Slide:
                 handle.level_dimensions, handle.level_downsamples, strict=True
             )
         )
+        self.jpeg_tiles: JpegTiles | None = None
+        self.no_jpeg_tiles = ""
         self._handle = handle
+        try:
+            self.jpeg_tiles = JpegTiles(self.path, self.vendor, self.levels, CACHE_BYTES)
+        except UnsupportedLayoutError as reason:
+            self.no_jpeg_tiles = str(reason)
 
     def __enter__(self) -> Self:
         return self
@@ -75,6 +84,8 @@ class Slide:
 
     def close(self) -> None:
         """Close the file."""
+        if self.jpeg_tiles is not None:
+            self.jpeg_tiles.close()
         self._handle.close()
 
     def region(self, x: int, y: int, tile_px: int, mpp: float) -> NDArray[np.uint8]:
@@ -151,7 +162,7 @@ def open_slide(record: SlideRecord, *, check_brightfield: bool = True) -> Slide:
         if check_brightfield:
             from pixcell_share.slides.quality import require_brightfield
 
-            require_brightfield(slide.thumbnail(_BRIGHTFIELD_THUMBNAIL_PX))
+            require_brightfield(slide.thumbnail(_BRIGHTFIELD_THUMBNAIL_PX), slide.slide_id)
     except BaseException:
         handle.close()
         raise
