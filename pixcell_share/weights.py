@@ -19,7 +19,7 @@ from typing import Any
 from pixcell_share import __version__
 from pixcell_share.errors import WeightsGatedError, WeightsMissingError
 
-__all__ = ["Located", "ModelIdentity", "digest_files", "find_local", "locate"]
+__all__ = ["Located", "ModelIdentity", "digest_files", "find_local", "locate", "offline"]
 
 LOCAL_SOURCE = "local"
 PACKAGE_SOURCE = "pixcell-share package"
@@ -166,7 +166,8 @@ def _hub() -> Any:
     return hub
 
 
-def _offline() -> bool:
+def offline() -> bool:
+    """Whether ``HF_HUB_OFFLINE`` forbids every download, also those from elsewhere."""
     # The library reads the variable when it is imported; a person may set it later.
     now = os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
     return now or bool(import_module("huggingface_hub.constants").HF_HUB_OFFLINE)
@@ -182,7 +183,7 @@ def _cached(repo: str, patterns: list[str]) -> Path | None:
 
 def _download(repo: str, patterns: list[str], page: str | None) -> Path:
     hub = _hub()
-    if _offline():
+    if offline():
         raise _missing(f"{repo} is not on this machine, and HF_HUB_OFFLINE is set", page)
     errors = hub.errors
     try:

@@ -1,1 +1,18 @@
-"""TODO."""
+"""Encoders: one registry from a name to a model, its transform, dimension and licence."""
+
+from pixcell_share.encoders.encoder import Encoder, embed_grid, encoder_spec, load_encoder
+from pixcell_share.encoders.registry import ENCODERS
+from pixcell_share.encoders.spec import EncoderSpec, Licence, LoadRequest
+from pixcell_share.encoders.transform import TileTransform
+
+__all__ = [
+    "ENCODERS",
+    "Encoder",
+    "EncoderSpec",
+    "Licence",
+    "LoadRequest",
+    "TileTransform",
+    "embed_grid",
+    "encoder_spec",
+    "load_encoder",
+]

@@ -35,7 +35,7 @@ from pixcell_share.encoders.spec import EncoderSpec, Licence, Loaded, LoadReques
 from pixcell_share.encoders.timm_source import build_timm
 from pixcell_share.encoders.transform import TileTransform
 from pixcell_share.errors import WeightsMismatchError
-from pixcell_share.weights import Located, locate
+from pixcell_share.weights import Located, find_local, locate
 
 __all__ = ["NANO_FOLDER", "folder_spec"]
 
@@ -50,8 +50,8 @@ class FolderSource:
     folder: Path
 
     def find(self, request: LoadRequest) -> Located | None:
-        """The folder itself."""
-        return locate(str(self.folder), patterns=[_WEIGHTS], required=[_CONFIG], page=request.page)
+        """The folder itself, or None where a file is missing."""
+        return find_local(str(self.folder), patterns=[_WEIGHTS], required=[_CONFIG])
 
     def load(self, request: LoadRequest) -> Loaded:
         """Build what ``config.json`` says and fill it."""

@@ -10,7 +10,7 @@ from typing import Any, cast
 import timm
 from torch import nn
 
-from pixcell_share.encoders.checkpoint import fill
+from pixcell_share.encoders.checkpoint import build_unfilled, fill
 from pixcell_share.encoders.spec import Loaded, LoadRequest
 from pixcell_share.errors import WeightsMissingError
 from pixcell_share.weights import Located, find_local, locate
@@ -50,7 +50,7 @@ class TimmSource:
         where = request.weights or self.repo
         located = self.find(request) or _download(where, request.page)
         path = choose_file(where, located)
-        module = self.build()
+        module = build_unfilled(self.build)
         fill(module, path)
         return Loaded(module, located, (path,))
 
