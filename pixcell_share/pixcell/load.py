@@ -1,0 +1,219 @@
+"""Read a diffusers folder strictly: the right files for the right config, or a clear error."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from diffusers import AutoencoderKL, DPMSolverMultistepScheduler
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from pixcell_share.errors import WeightsError, WeightsMismatchError, WeightsMissingError
+from pixcell_share.pixcell.transformer import PixCellTransformer2DModel
+
+_log = logging.getLogger(__name__)
+_Model = TypeVar("_Model", bound=nn.Module)
+
+WEIGHTS = "diffusion_pytorch_model"
+LEGACY_KEYS = frozenset(
+    {
+        "double_self_attention",
+        "num_vector_embeds",
+        "only_cross_attention",
+        "use_linear_projection",
+    }
+)
+"""Config keys of old PixArt files that PixCell's class never used."""
+MAY_BE_MISSING = "y_pos_embed.y_pos_embed"
+"""The released PixCell-1024 file lacks this one key; it is computed from its formula."""
+_PREDICTIONS = {"epsilon", "v_prediction", "sample"}
+_AGAIN = "get the file again; an interrupted download is the usual cause"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A config file.
+
+    Raises:
+        WeightsMissingError: there is no such file.
+        WeightsError: it is not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise WeightsMissingError(f"{path} is missing", "get the whole model folder") from error
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read as JSON: {error}", _AGAIN) from error
+    if not isinstance(value, dict):
+        raise WeightsError(f"{path} is not a JSON object", _AGAIN)
+    return value
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of one model: the whole one, or its shards.
+
+    Raises:
+        WeightsMissingError: there are none.
+    """
+    whole = folder / f"{WEIGHTS}.safetensors"
+    if whole.is_file():
+        return [whole]
+    shards = sorted(folder.glob(f"{WEIGHTS}-*-of-*.safetensors"))
+    if not shards:
+        raise WeightsMissingError(f"{whole} is missing", "get the whole model folder")
+    return shards
+
+
+def load_transformer(folder: Path) -> PixCellTransformer2DModel:
+    """The transformer of a ``transformer/`` folder, on the CPU, in the dtype of its file.
+
+    Raises:
+        WeightsError: a file is missing or damaged (also as `WeightsMissingError`).
+        WeightsMismatchError: the config or the weights belong to another model.
+    """
+    config = read_json(folder / "config.json")
+    name = str(config.get("_class_name", "none"))
+    if not name.startswith(PixCellTransformer2DModel.__name__):
+        raise WeightsMismatchError(
+            f"{folder} holds a {name}, not a {PixCellTransformer2DModel.__name__}",
+            "name the folder or repository of a PixCell model",
+        )
+    state = _read_state(folder)
+    model: PixCellTransformer2DModel = _build(PixCellTransformer2DModel, config, folder)
+    model.fill_tables()
+    _check_purpose(model, state, folder)
+    _fill(model, state, folder, may_be_missing=MAY_BE_MISSING)
+    return model
+
+
+def load_vae(folder: Path) -> Any:
+    """The ``AutoencoderKL`` of a ``vae/`` folder, on the CPU, in the dtype of its file.
+
+    Raises:
+        WeightsError: a file is missing or damaged (also as `WeightsMissingError`).
+        WeightsMismatchError: the config or the weights belong to another model.
+    """
+    config = read_json(folder / "config.json")
+    if config.get("_class_name") != "AutoencoderKL":
+        raise WeightsMismatchError(
+            f"{folder} holds a {config.get('_class_name')}, not an AutoencoderKL",
+            "name the folder or repository of an SD3-type VAE",
+        )
+    vae: nn.Module = _build(AutoencoderKL, config, folder)
+    _fill(vae, _read_state(folder), folder)
+    return vae
+
+
+def load_scheduler(folder: Path) -> Any:
+    """DPM-Solver++ with the noise schedule and prediction type of a ``scheduler/`` folder.
+
+    The folder may name another scheduler, as training scripts write it (DDPM); what it does not
+    say about the solver comes from diffusers' defaults: dpmsolver++, order 2, multistep.
+
+    Raises:
+        WeightsError: the file is missing or damaged (also as `WeightsMissingError`).
+        WeightsMismatchError: the prediction type or the solver is not one that fits PixCell.
+    """
+    path = folder / "scheduler_config.json"
+    config = read_json(path)
+    # The sampler has already cut off the learned variance; the scheduler must not cut again.
+    config = {key: value for key, value in config.items() if key != "variance_type"}
+    try:
+        scheduler = DPMSolverMultistepScheduler.from_config(config)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise WeightsMismatchError(f"{path} does not fit DPM-Solver++: {error}", _AGAIN) from error
+    kind, solver = scheduler.config.prediction_type, scheduler.config.algorithm_type
+    if kind not in _PREDICTIONS or scheduler.config.use_flow_sigmas:
+        raise WeightsMismatchError(
+            f"{path} asks for the prediction type {kind}", f"PixCell knows {sorted(_PREDICTIONS)}"
+        )
+    if solver.startswith("sde-"):
+        raise WeightsMismatchError(
+            f"{path} asks for {solver}, which draws fresh noise in every step",
+            "set algorithm_type to dpmsolver++: a tile's picture must follow from its seed",
+        )
+    return scheduler
+
+
+def _read_state(folder: Path) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = {}
+    for path in weight_files(folder):
+        try:
+            state.update(load_file(path))
+        except (SafetensorError, OSError, ValueError) as error:
+            raise WeightsError(f"{path} is damaged: {error}", _AGAIN) from error
+    return state
+
+
+def _build(kind: type[_Model], config: Mapping[str, Any], folder: Path) -> _Model:
+    """The model that a config describes, on ``meta``: no memory, and no random numbers drawn."""
+    known = set(inspect.signature(kind.__init__).parameters)
+    extra = sorted(key for key in config if key not in known and not key.startswith("_"))
+    if extra:
+        legacy = "legacy" if LEGACY_KEYS.issuperset(extra) else "unknown"
+        _log.warning("%s: %s config keys ignored: %s", folder, legacy, ", ".join(extra))
+    try:
+        with torch.device("meta"):
+            return kind(**{key: value for key, value in config.items() if key in known})
+    except (ValueError, TypeError, NotImplementedError, ZeroDivisionError) as error:
+        raise WeightsMismatchError(
+            f"{folder / 'config.json'} describes no {kind.__name__}: {error}", _AGAIN
+        ) from error
+
+
+def _check_purpose(
+    model: PixCellTransformer2DModel, state: Mapping[str, Tensor], folder: Path
+) -> None:
+    """Say which model the weights were meant for, where their shapes tell."""
+    null = state.get("caption_projection.uncond_embedding")
+    patches = state.get("pos_embed.proj.weight")
+    if null is None or null.ndim != 2 or patches is None or patches.ndim != 4:
+        return  # `_fill` names the missing or misshapen key
+    config = model.config
+    found = (*null.shape, patches.shape[1])
+    wanted = (config.caption_num_tokens, config.caption_channels, config.in_channels)
+    if found != wanted:
+        raise WeightsMismatchError(
+            f"the weights in {folder} were meant for {describe(*found)}; "
+            f"their config.json says {describe(*wanted)}",
+            "put the config.json and the weights of one and the same model together",
+        )
+
+
+def describe(tokens: int, channels: int, latent_channels: int) -> str:
+    """A model's condition and latents in words, with the released model that they fit."""
+    released = {(1, 1536, 16): " (PixCell-256)", (16, 1536, 16): " (PixCell-1024)"}
+    name = released.get((tokens, channels, latent_channels), "")
+    plural = "" if tokens == 1 else "s"
+    return (
+        f"a model with {tokens} embedding{plural} of {channels} channels an image "
+        f"and {latent_channels} latent channels{name}"
+    )
+
+
+def _fill(
+    model: nn.Module, state: Mapping[str, Tensor], folder: Path, may_be_missing: str | None = None
+) -> None:
+    """Put a state dict into a model on ``meta``; every key and shape must fit."""
+    expected = model.state_dict()
+    missing = sorted(set(expected) - set(state) - {may_be_missing})
+    extra = sorted(set(state) - set(expected))
+    reshaped = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(value.shape)}"
+        for key, value in expected.items()
+        if key in state and state[key].shape != value.shape
+    ]
+    for what, keys in (("lack", missing), ("have unknown", extra), ("have misshapen", reshaped)):
+        if keys:
+            listed = ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
+            raise WeightsMismatchError(
+                f"the weights in {folder} {what} keys: {listed} ({len(keys)} in all)",
+                f"use the weights that belong to {folder / 'config.json'}",
+            )
+    model.load_state_dict(dict(state), strict=False, assign=True)

@@ -1,0 +1,209 @@
+"""PixCell as one object: embeddings and seeds in, tiles out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from pixcell_share.errors import PixcellError, WeightsMismatchError
+from pixcell_share.pixcell.condition import check_embeddings
+from pixcell_share.pixcell.device import out_of_memory, resolve_device, resolve_dtype
+from pixcell_share.pixcell.folders import find_folders
+from pixcell_share.pixcell.load import load_scheduler, load_transformer, load_vae
+from pixcell_share.pixcell.sampler import SamplerSettings, denoise
+from pixcell_share.pixcell.seeds import check_seeds, tile_noise
+from pixcell_share.pixcell.transformer import PixCellTransformer2DModel
+from pixcell_share.pixcell.vae import LatentCodec, to_uint8
+from pixcell_share.weights import ModelIdentity
+
+_LARGE_PX = 1024
+
+
+class PixCell:
+    """A generator of tiles: transformer, VAE and scheduler. Made by `from_pretrained`.
+
+    Attributes:
+        transformer: predicts the noise from noisy latents and embeddings.
+        codec: turns latents into pictures.
+        identities: the generator's and the VAE's weights, for the bundle.
+        guidance_scale: used where the settings do not say one.
+    """
+
+    def __init__(
+        self,
+        transformer: PixCellTransformer2DModel,
+        codec: LatentCodec,
+        scheduler: Any,
+        *,
+        identities: tuple[ModelIdentity, ...] = (),
+        guidance_scale: float | None = None,
+    ) -> None:
+        if codec.channels != transformer.config.in_channels:
+            raise WeightsMismatchError(
+                f"the VAE has {codec.channels} latent channels, but the generator was made for "
+                f"one with {transformer.config.in_channels}",
+                "name the VAE that the generator was trained with (SD3.5's for PixCell) by --vae",
+            )
+        self.transformer = transformer
+        self.codec = codec
+        self.identities = identities
+        self._scheduler = scheduler
+        self.guidance_scale = (
+            _paper_guidance(self.tile_px) if guidance_scale is None else guidance_scale
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_repo: str,
+        *,
+        vae: str | None = None,
+        device: str | torch.device = "cpu",
+        dtype: str | torch.dtype = torch.float32,
+    ) -> PixCell:
+        """Load a generator for sampling.
+
+        Args:
+            path_or_repo: ``nano`` (in the package), a diffusers folder with ``transformer/``,
+                ``scheduler/`` and perhaps ``vae/``, or a Hub repository of that layout such as
+                ``StonyBrook-CVLab/PixCell-256``.
+            vae: a folder or repository with the VAE; by default the generator's own, else the
+                one of ``stabilityai/stable-diffusion-3.5-large``.
+            device: where to compute.
+            dtype: ``fp32``, ``bf16`` or ``fp16``, or the torch dtype.
+
+        Raises:
+            WeightsError: files are missing, gated, damaged, or of another model.
+            SettingsError: no such device or dtype.
+        """
+        target, kind = resolve_device(device), resolve_dtype(dtype)
+        folders = find_folders(path_or_repo, vae)
+        transformer = load_transformer(folders.root / "transformer")
+        codec = LatentCodec(load_vae(folders.vae))
+        scheduler = load_scheduler(folders.root / "scheduler")
+        model = cls(
+            transformer,
+            codec,
+            scheduler,
+            identities=folders.identities,
+            guidance_scale=folders.guidance_scale,
+        )
+        return model._to(target, kind)
+
+    @property
+    def tile_px(self) -> int:
+        """Pixels along one side of a generated tile."""
+        return int(self.transformer.config.sample_size * self.codec.factor)
+
+    @property
+    def tokens(self) -> int:
+        """Embeddings of one image, a square row-major grid over it: 1 at 256 px, 16 at 1024."""
+        return int(self.transformer.config.caption_num_tokens)
+
+    @property
+    def embedding_dim(self) -> int:
+        """Channels of an embedding."""
+        return int(self.transformer.config.caption_channels)
+
+    def require(self, *, tile_px: int, embedding_dim: int) -> None:
+        """Refuse, before any work, tiles or an encoder that this model was not made for.
+
+        Raises:
+            WeightsMismatchError: another tile size or embedding dimension.
+        """
+        if (tile_px, embedding_dim) != (self.tile_px, self.embedding_dim):
+            raise WeightsMismatchError(
+                f"the generator was made for {self.tile_px} px tiles and embeddings of "
+                f"{self.embedding_dim} channels, not {tile_px} px and {embedding_dim}",
+                "choose the tile size and the encoder that the generator was trained with",
+            )
+
+    def generate(
+        self,
+        embeddings: npt.NDArray[np.floating[Any]],
+        seeds: Sequence[int],
+        settings: SamplerSettings | None = None,
+    ) -> Iterator[npt.NDArray[np.uint8]]:
+        """Draw one tile for each embedding, lazily, in batches of consecutive embeddings.
+
+        The inputs are checked at once; a batch is computed when its first tile is asked for.
+
+        Args:
+            embeddings: ``(N, T, D)``, or ``(N, D)`` where the model takes one embedding.
+            seeds: one for each tile, as `tile_seed` gives.
+            settings: by default those of the paper.
+
+        Returns:
+            ``N`` tiles ``uint8 (tile_px, tile_px, 3)``, in the order of the embeddings.
+
+        Raises:
+            SettingsError: the seeds do not fit, or an embedding is not finite.
+            WeightsMismatchError: the embeddings are not what this model was made for.
+            PixcellError: while iterating, if the arithmetic overflows in the chosen dtype.
+        """
+        checked = check_embeddings(embeddings, self.tokens, self.embedding_dim, self.tile_px)
+        check_seeds(seeds, len(checked))
+        return self._tiles(checked, seeds, settings or SamplerSettings())
+
+    def _tiles(
+        self,
+        embeddings: npt.NDArray[np.floating[Any]],
+        seeds: Sequence[int],
+        settings: SamplerSettings,
+    ) -> Iterator[npt.NDArray[np.uint8]]:
+        for start in range(0, len(embeddings), settings.batch_size):
+            batch = slice(start, start + settings.batch_size)
+            pixels = self._draw(embeddings[batch], seeds[batch], settings)
+            self._check_finite(pixels, start)
+            yield from to_uint8(pixels).cpu().numpy()
+
+    @torch.inference_mode()
+    def _draw(
+        self,
+        embeddings: npt.NDArray[np.floating[Any]],
+        seeds: Sequence[int],
+        settings: SamplerSettings,
+    ) -> Tensor:
+        """One batch: float32 ``(B, 3, tile_px, tile_px)``, about [-1, 1]."""
+        side = self.transformer.config.sample_size
+        scale = settings.guidance_scale
+        with out_of_memory(f"a batch of {len(seeds)} tiles"):
+            latents = denoise(
+                self.transformer,
+                # Solvers keep a state: two open iterators must not share one.
+                type(self._scheduler).from_config(self._scheduler.config),
+                tile_noise(seeds, (self.codec.channels, side, side)),
+                torch.from_numpy(np.ascontiguousarray(embeddings, dtype=np.float32)),
+                steps=settings.steps,
+                guidance_scale=self.guidance_scale if scale is None else scale,
+            )
+            return self.codec.decode(latents)
+
+    def _check_finite(self, pixels: Tensor, start: int) -> None:
+        bad = ~pixels.isfinite().flatten(1).all(dim=1)
+        if bool(bad.any()):
+            raise PixcellError(
+                f"tile {start + int(bad.int().argmax())} came out as NaN or infinite numbers "
+                f"in {self.transformer.dtype}",
+                "use --dtype bf16 or fp32; if it is fp32 already, get the weights again",
+            )
+
+    def _to(self, device: torch.device, dtype: torch.dtype) -> PixCell:
+        """Move the parts; a VAE that asks for it stays float32 in place of float16."""
+        vae = self.codec.vae
+        upcast = dtype == torch.float16 and bool(vae.config.force_upcast)
+        parts = ((vae, torch.float32 if upcast else dtype), (self.transformer, dtype))
+        for part, kind in parts:
+            # diffusers' own `to` warns about float32 modules, of which these classes have none.
+            nn.Module.to(part, device, kind).eval().requires_grad_(False)
+        return self
+
+
+def _paper_guidance(tile_px: int) -> float:
+    """The paper's guidance scale: 2.0 at 256 px, 1.2 at 1024 px."""
+    return 1.2 if tile_px >= _LARGE_PX else 2.0
