@@ -1,0 +1,29 @@
+"""The pixel comparison that decides: correlation of two pictures over small shifts."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.feature import match_template
+
+from pixcell_share.privacy.fingerprints import CONTRAST_FLOOR
+
+Floats = NDArray[np.float32]
+
+
+def shifted_correlation(picture: Floats, other: Floats, shift: int) -> float:
+    """Highest normalised cross-correlation of the middle of ``picture`` with ``other``.
+
+    Args:
+        picture: (S, S) grey levels, 0 to 255; a frame of ``shift`` pixels is cut off it.
+        other: (S, S), where the rest is searched.
+        shift: largest shift in pixels, in each direction.
+
+    Returns:
+        -1 to 1, faded to 0 where either picture is featureless (`CONTRAST_FLOOR`).
+    """
+    middle = picture[shift:-shift, shift:-shift] if shift else picture
+    fade = min(1.0, float(middle.std()) / CONTRAST_FLOOR, float(other.std()) / CONTRAST_FLOOR)
+    if fade == 0.0:
+        return 0.0
+    return fade * float(np.clip(match_template(other, middle).max(), -1.0, 1.0))

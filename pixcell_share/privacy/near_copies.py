@@ -1,0 +1,200 @@
+"""Nearest real tile of each synthetic tile, in pixels and in an encoder.
+
+Pixels: fingerprints (16 x 16 grey levels) are compared with *all* real tiles under the eight flips
+and rotations, exactly, by matrix products in blocks. The best few are then fetched and compared at
+64 x 64 grey levels over small shifts; the highest correlation is the score. Encoder: the highest
+cosine over all real tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixcell_share.privacy._store import RowStore
+from pixcell_share.privacy._topk import top_k
+from pixcell_share.privacy.correlate import shifted_correlation
+from pixcell_share.privacy.fingerprints import (
+    DETAIL_PX,
+    TRANSFORMS,
+    Images,
+    fingerprint,
+    reduce_grey,
+    transform,
+    variants,
+)
+
+Floats = NDArray[np.float32]
+Indices = NDArray[np.int64]
+RealTile = Callable[[int], Images]
+"""Gives the pixels (H, W, 3) of the real tile at an index, in the order in which it was added."""
+
+_DECIMALS = 6
+"""Scores are rounded here, so that they do not depend on how the products were batched."""
+
+
+@dataclass(frozen=True)
+class NearCopySettings:
+    """When a synthetic tile counts as a near copy of a real one."""
+
+    pixel_limit: float = 0.75
+    """Correlation of 64 x 64 grey levels from which a tile is a near copy."""
+
+    embedding_limit: float = 0.99
+    """Cosine in the encoder from which a tile is a near copy."""
+
+    candidates: int = 4
+    """Real tiles, nearest by fingerprint, that are compared at full detail."""
+
+    shift: int = 4
+    """Shifts that the comparison at full detail tolerates, in 64ths of the tile's side."""
+
+    block_rows: int = 4096
+    """Real tiles per matrix product: memory, not the result, depends on it."""
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The real tiles nearest to one synthetic tile."""
+
+    pixel_index: int
+    """Real tile nearest in pixels."""
+
+    pixel_ncc: float
+    """Its correlation, -1 to 1."""
+
+    transform: str
+    """Flip or rotation of the *synthetic* tile that gives it: one of `TRANSFORMS`."""
+
+    embedding_index: int
+    """Real tile nearest in the encoder."""
+
+    embedding_similarity: float
+    """Its cosine, -1 to 1."""
+
+    near_copy: bool
+    """Whether either score reaches its limit."""
+
+
+class NearCopyIndex:
+    """Fingerprints and embeddings of all real tiles of a run: 2 (256 + dim) bytes per tile.
+
+    Args:
+        settings: limits and sizes.
+    """
+
+    def __init__(self, settings: NearCopySettings | None = None) -> None:
+        self.settings = settings or NearCopySettings()
+        self._fingerprints = RowStore(self.settings.block_rows)
+        self._embeddings = RowStore(self.settings.block_rows)
+
+    def __len__(self) -> int:
+        return len(self._fingerprints)
+
+    def add(self, fingerprints: Floats, embeddings: Floats) -> None:
+        """Append real tiles: fingerprints (B, 256) as `fingerprint` gives them, embeddings (B, D).
+
+        Raises:
+            ValueError: different lengths, or an embedding that is not finite or is zero.
+        """
+        if len(fingerprints) != len(embeddings):
+            raise ValueError(f"{len(fingerprints)} fingerprints for {len(embeddings)} embeddings")
+        self._fingerprints.add(fingerprints)
+        self._embeddings.add(_unit(embeddings))
+
+    def search(self, images: Images, embeddings: Floats, real_tile: RealTile) -> list[Nearest]:
+        """Nearest real tiles of a batch of synthetic ones.
+
+        Args:
+            images: (B, H, W, 3) RGB.
+            embeddings: (B, D), from the same encoder as the real ones.
+            real_tile: fetches a real tile; asked for at most ``candidates`` per synthetic tile.
+
+        Returns:
+            One `Nearest` per synthetic tile, in order.
+
+        Raises:
+            ValueError: the index is empty, the lengths differ, or an embedding is not finite or
+                is zero.
+        """
+        if not len(self):
+            raise ValueError("the index holds no real tile")
+        if len(images) != len(embeddings):
+            raise ValueError(f"{len(images)} images for {len(embeddings)} embeddings")
+        in_encoder = self._nearest_embeddings(_unit(embeddings))
+        candidates = self._candidates(variants(fingerprint(images)))
+        details = reduce_grey(images, DETAIL_PX)
+        return [
+            self._decide(self._nearest_pixels(detail, *candidate, real_tile), similar)
+            for detail, candidate, similar in zip(
+                details, zip(*candidates, strict=True), in_encoder, strict=True
+            )
+        ]
+
+    def _decide(self, pixels: tuple[int, float, int], similar: tuple[int, float]) -> Nearest:
+        settings = self.settings
+        return Nearest(
+            pixel_index=pixels[0],
+            pixel_ncc=pixels[1],
+            transform=TRANSFORMS[pixels[2]],
+            embedding_index=similar[0],
+            embedding_similarity=similar[1],
+            near_copy=pixels[1] >= settings.pixel_limit or similar[1] >= settings.embedding_limit,
+        )
+
+    def _candidates(self, queries: Floats) -> tuple[Indices, Indices]:
+        """Indices (B, k) of the real tiles nearest by fingerprint, and each one's transform.
+
+        Args:
+            queries: (B, 8, F), the transformed fingerprints.
+        """
+        flat = queries.reshape(-1, queries.shape[2])
+
+        def best_of_eight(block: Floats) -> Floats:
+            scores: Floats = (flat @ block.T).reshape(len(queries), 8, -1).max(axis=1)
+            return scores
+
+        blocks = self._fingerprints.blocks()
+        indices, _ = top_k(best_of_eight, blocks, len(queries), self.settings.candidates)
+        rows = [self._fingerprints.take(row) for row in indices]
+        turns = [(query @ row.T).argmax(axis=0) for query, row in zip(queries, rows, strict=True)]
+        return indices, np.stack(turns)
+
+    def _nearest_pixels(
+        self, detail: Floats, indices: Indices, turns: Indices, real_tile: RealTile
+    ) -> tuple[int, float, int]:
+        """The best of the candidates at full detail: index, correlation, transform."""
+        found = []
+        for index, turn in zip(indices.tolist(), turns.tolist(), strict=True):
+            real = reduce_grey(real_tile(index)[None], DETAIL_PX)[0]
+            turned = transform(detail, turn).astype(np.float32)
+            score = shifted_correlation(turned, real, self.settings.shift)
+            found.append((index, round(score, _DECIMALS), turn))
+        return min(found, key=lambda entry: (-entry[1], entry[0]))
+
+    def _nearest_embeddings(self, embeddings: Floats) -> list[tuple[int, float]]:
+        """Index and cosine of the nearest real embedding of each row (B, D), D at unit norm.
+
+        The few best of the block products are multiplied again one by one in double precision:
+        the order within a block product depends on the size of the batch in the last bits.
+        """
+        blocks = self._embeddings.blocks()
+        indices, _ = top_k(lambda block: embeddings @ block.T, blocks, len(embeddings), 2)
+        found = []
+        for row, near in zip(embeddings.astype(np.float64), indices, strict=True):
+            cosines = np.round(self._embeddings.take(near).astype(np.float64) @ row, _DECIMALS)
+            best = np.lexsort((near, -cosines))[0]
+            found.append((int(near[best]), min(float(cosines[best]), 1.0)))
+        return found
+
+
+def _unit(embeddings: Floats) -> Floats:
+    """Embeddings at norm 1."""
+    norms = np.linalg.norm(embeddings.astype(np.float32), axis=1, keepdims=True)
+    if not np.isfinite(norms).all() or (norms == 0).any():
+        raise ValueError("an embedding is zero or not finite")
+    unit: Floats = embeddings.astype(np.float32) / norms
+    return unit
