@@ -1,1 +1,29 @@
-"""TODO."""
+"""Bundles: write and sign a synthetic cohort, and check one that somebody else sent.
+
+The format is described in ``docs/formats.md``.
+"""
+
+from pixcell_share.bundles.audit import AuditResult, AuditTest, Verdict
+from pixcell_share.bundles.cohort import Cohort, GenerationSettings, Manifest, Shard
+from pixcell_share.bundles.keys import PublicKey, SiteKey, load_public_key
+from pixcell_share.bundles.order import shuffled_order
+from pixcell_share.bundles.verify import VerifiedBundle, verify_bundle
+from pixcell_share.bundles.write import BundleSummary, write_bundle
+
+__all__ = [
+    "AuditResult",
+    "AuditTest",
+    "BundleSummary",
+    "Cohort",
+    "GenerationSettings",
+    "Manifest",
+    "PublicKey",
+    "Shard",
+    "SiteKey",
+    "Verdict",
+    "VerifiedBundle",
+    "load_public_key",
+    "shuffled_order",
+    "verify_bundle",
+    "write_bundle",
+]

@@ -1,0 +1,65 @@
+"""in-toto Statement v1: which files a predicate is about.
+
+Specification: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pixcell_share.bundles._fields import Fields
+from pixcell_share.bundles._json import parse_json
+from pixcell_share.files import canonical_json
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+
+
+@dataclass(frozen=True)
+class Statement:
+    """Subjects by name and SHA-256, sorted by name, and what is said about them."""
+
+    subjects: tuple[tuple[str, str], ...]
+    predicate_type: str
+    predicate: Mapping[str, Any]
+
+    def to_bytes(self) -> bytes:
+        """The statement as canonical JSON."""
+        return canonical_json(
+            {
+                "_type": STATEMENT_TYPE,
+                "subject": [
+                    {"name": name, "digest": {"sha256": sha256}} for name, sha256 in self.subjects
+                ],
+                "predicateType": self.predicate_type,
+                "predicate": self.predicate,
+            }
+        )
+
+
+def read_statement(
+    data: bytes, file: str, predicate_type: str
+) -> tuple[tuple[tuple[str, str], ...], Fields]:
+    """The subjects and the predicate of a signed payload.
+
+    Raises:
+        FormatError: it is not a statement of this predicate type, or its subjects are not
+            sorted and unique.
+    """
+    fields = Fields.root(file, parse_json(data, file))
+    fields.close("_type", "subject", "predicateType", "predicate")
+    fields.constant("_type", STATEMENT_TYPE)
+    fields.constant("predicateType", predicate_type)
+    subjects = tuple(_subject(entry) for entry in fields.objects("subject"))
+    names = [name for name, _ in subjects]
+    if names != sorted(set(names)) or not names:
+        raise fields.wrong("subject", "is not a sorted list of different files")
+    return subjects, fields.object("predicate")
+
+
+def _subject(entry: Fields) -> tuple[str, str]:
+    entry.close("name", "digest")
+    digest = entry.object("digest")
+    digest.close("sha256")
+    return entry.text("name"), digest.sha256("sha256")
