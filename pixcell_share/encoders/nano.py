@@ -65,7 +65,10 @@ class FolderSource:
     def build(self) -> nn.Module:
         """The untrained module."""
         config = _read(self.folder)
-        return build_timm(config["architecture"], config["kwargs"])
+        try:
+            return build_timm(config["architecture"], config["kwargs"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise _broken(self.folder, error) from error
 
 
 def folder_spec(name: str, folder: Path) -> EncoderSpec:
@@ -92,7 +95,9 @@ def folder_spec(name: str, folder: Path) -> EncoderSpec:
 def _transform(config: dict[str, Any]) -> TileTransform:
     if config.get("interpolation", "bicubic") not in {"bilinear", "bicubic"}:
         raise ValueError(f"interpolation {config['interpolation']!r}")
-    mean, std = (tuple(float(v) for v in config[key]) for key in ("mean", "std"))
+    mean, std = ([float(v) for v in config[key]] for key in ("mean", "std"))
+    if len(mean) != 3 or len(std) != 3:
+        raise ValueError("mean and std are not three numbers each")
     return TileTransform(
         input_px=int(config["input_px"]),
         resize_px=config.get("resize_px"),
@@ -105,10 +110,9 @@ def _transform(config: dict[str, Any]) -> TileTransform:
 def _read(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / _CONFIG).read_text())
-        config["architecture"], config["kwargs"]
-    except (ValueError, TypeError, KeyError) as error:
+        return dict(config)
+    except (ValueError, TypeError) as error:
         raise _broken(folder, error) from error
-    return dict(config)
 
 
 def _broken(folder: Path, error: Exception) -> WeightsMismatchError:

@@ -75,4 +75,4 @@ def _download(repo: str, page: str | None) -> Located:
             return locate(repo, patterns=[name], page=page)
         except WeightsMissingError:
             continue
-    return locate(repo, patterns=WEIGHT_FILES[-1:], page=page)
+    return locate(repo, patterns=WEIGHT_FILES, page=page)

@@ -1,7 +1,7 @@
 """From tiles to a model's input: resize, crop and normalise a whole batch in torch.
 
 The result is what torchvision's ``Resize``, ``CenterCrop``, ``ToTensor`` and ``Normalize`` give for
-a PIL image, one image at a time, to within one grey level (`tests/encoders/test_transform.py`).
+a PIL image, one image at a time, to within two grey levels (`tests/encoders/test_transform.py`).
 """
 
 from __future__ import annotations
@@ -43,23 +43,26 @@ class TileTransform:
         """
         if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
             raise ValueError(f"tiles must be uint8 (B, H, W, 3), not {images.dtype} {images.shape}")
-        pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device)
-        pixels = self._crop(self._resize(pixels.permute(0, 3, 1, 2).float()))
+        pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
+        pixels = self._crop(self._resize(pixels)).contiguous().to(device).float()
         scale = torch.tensor(self.std, device=device).view(1, 3, 1, 1) * 255
         shift = torch.tensor(self.mean, device=device).view(1, 3, 1, 1) * 255
-        return (pixels - shift) / scale
+        return pixels.sub_(shift).div_(scale)
 
     def _resize(self, pixels: Tensor) -> Tensor:
-        """Resize the shorter side, to whole grey levels as PIL does."""
+        """Resize the shorter side, in whole grey levels and on the CPU, as PIL does.
+
+        torch's kernel for bytes is PIL's own arithmetic, vectorised: 0.1 ms for a tile of 256 px
+        on one core, against 1.3 to 2.4 ms in floats. A GPU then receives bytes, not floats.
+        """
         height, width = pixels.shape[2:]
         short = self.resize_px or self.input_px
         if min(height, width) == short:
             return pixels
         size = (short * height // min(height, width), short * width // min(height, width))
-        resized = F.interpolate(
+        return F.interpolate(
             pixels, size, mode=self.interpolation, align_corners=False, antialias=True
         )
-        return resized.round().clamp(0, 255)
 
     def _crop(self, pixels: Tensor) -> Tensor:
         height, width = pixels.shape[2:]
