@@ -6,7 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.feature import match_template
 
-from pixcell_share.privacy.fingerprints import CONTRAST_FLOOR
+from pixcell_share.privacy.fingerprints import (
+    CONTRAST_FLOOR,
+    DETAIL_PX,
+    TRANSFORMS,
+    Images,
+    reduce_grey,
+    transform,
+)
 
 Floats = NDArray[np.float32]
 
@@ -27,3 +34,23 @@ def shifted_correlation(picture: Floats, other: Floats, shift: int) -> float:
     if fade == 0.0:
         return 0.0
     return fade * float(np.clip(match_template(other, middle).max(), -1.0, 1.0))
+
+
+def aligned(image: Images, other: Images, shift: int = 4) -> tuple[Images, str]:
+    """Turn ``image`` as it lies best on ``other``, for a person to compare them.
+
+    Args:
+        image: (H, W, 3).
+        other: (H, W, 3).
+        shift: as in `shifted_correlation`, at `DETAIL_PX` pixels.
+
+    Returns:
+        The turned image and the name of the turn, one of `TRANSFORMS`.
+    """
+    small, fixed = (reduce_grey(picture[None], DETAIL_PX)[0] for picture in (image, other))
+    scores = [
+        shifted_correlation(transform(small, turn).astype(np.float32), fixed, shift)
+        for turn in range(len(TRANSFORMS))
+    ]
+    best = int(np.argmax(scores))
+    return transform(image, best).astype(np.uint8), TRANSFORMS[best]

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 from numpy.typing import NDArray
 
 from pixcell_share.bundles.audit import AuditResult, AuditTest
 from pixcell_share.privacy.control import ControlResult
-from pixcell_share.privacy.near_copies import NearCopySettings, Nearest
+from pixcell_share.privacy.near_copies import NearCopySettings
+
+Scores = NDArray[np.floating]
 
 
 def first_checks(
-    released: Iterable[Nearest], control: ControlResult, settings: NearCopySettings
+    pixel_ncc: Scores,
+    embedding_similarity: Scores,
+    control: ControlResult,
+    settings: NearCopySettings,
 ) -> AuditResult:
     """Judge the tiles that are to be released.
 
     Args:
-        released: nearest real tiles of every synthetic tile of the bundle; read once.
+        pixel_ncc: (N,) score in pixels of every tile of the bundle: `Nearest.pixel_ncc`.
+        embedding_similarity: (N,) its score in the encoder: `Nearest.embedding_similarity`.
         control: what the planted copies of this run showed.
         settings: the limits that the tiles were searched with.
 
@@ -26,15 +30,14 @@ def first_checks(
         ``INVALID`` where too few planted copies were caught; else ``REFUSE`` where a tile reaches
         a limit, or there is no tile; else ``PASS``. Its figures are public: counts and medians,
         never the score of one tile.
+
+    Raises:
+        ValueError: a score is not finite.
     """
-    scores = np.array(
-        [(nearest.pixel_ncc, nearest.embedding_similarity) for nearest in released],
-        dtype=np.float64,
-    ).reshape(-1, 2)
     tests = (
         _planted(control),
-        _nearest("near_copies_in_pixels", scores[:, 0], settings.pixel_limit),
-        _nearest("near_copies_in_encoder", scores[:, 1], settings.embedding_limit),
+        _nearest("near_copies_in_pixels", pixel_ncc, settings.pixel_limit),
+        _nearest("near_copies_in_encoder", embedding_similarity, settings.embedding_limit),
     )
     if not control.valid:
         return AuditResult("INVALID", tests)
@@ -57,8 +60,10 @@ def _planted(control: ControlResult) -> AuditTest:
     )
 
 
-def _nearest(name: str, scores: NDArray[np.float64], limit: float) -> AuditTest:
+def _nearest(name: str, scores: Scores, limit: float) -> AuditTest:
     """``limit`` is the score from which a tile is a near copy; ``near_copies`` must be none."""
+    if not np.isfinite(scores).all():
+        raise ValueError(f"{name}: a score is not finite")
     near_copies = int((scores >= limit).sum())
     return AuditTest(
         name=name,

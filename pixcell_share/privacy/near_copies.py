@@ -47,7 +47,11 @@ class NearCopySettings:
     """Cosine in the encoder from which a tile is a near copy."""
 
     candidates: int = 4
-    """Real tiles, nearest by fingerprint, that are compared at full detail."""
+    """Real tiles, nearest by fingerprint, that may be compared at full detail."""
+
+    candidate_limit: float = 0.45
+    """Correlation of fingerprints below which only the nearest of them is: fetching the pixels of
+    a real tile is slow, and every planted copy lies above (benchmarks/near_copies.py)."""
 
     shift: int = 4
     """Shifts that the comparison at full detail tolerates, in 64ths of the tile's side."""
@@ -127,11 +131,10 @@ class NearCopyIndex:
         in_encoder = self._nearest_embeddings(_unit(embeddings))
         candidates = self._candidates(variants(fingerprint(images)))
         details = reduce_grey(images, DETAIL_PX)
+        compared = zip(details, candidates, in_encoder, strict=True)
         return [
-            self._decide(self._nearest_pixels(detail, *candidate, real_tile), similar)
-            for detail, candidate, similar in zip(
-                details, zip(*candidates, strict=True), in_encoder, strict=True
-            )
+            self._decide(self._nearest_pixels(detail, candidate, real_tile), similar)
+            for detail, candidate, similar in compared
         ]
 
     def _decide(self, pixels: tuple[int, float, int], similar: tuple[int, float]) -> Nearest:
@@ -145,8 +148,8 @@ class NearCopyIndex:
             near_copy=pixels[1] >= settings.pixel_limit or similar[1] >= settings.embedding_limit,
         )
 
-    def _candidates(self, queries: Floats) -> tuple[Indices, Indices]:
-        """Indices (B, k) of the real tiles nearest by fingerprint, and each one's transform.
+    def _candidates(self, queries: Floats) -> list[list[tuple[int, int]]]:
+        """For each query the real tiles to compare at full detail, and how to turn it for each.
 
         Args:
             queries: (B, 8, F), the transformed fingerprints.
@@ -159,16 +162,21 @@ class NearCopyIndex:
 
         blocks = self._fingerprints.blocks()
         indices, _ = top_k(best_of_eight, blocks, len(queries), self.settings.candidates)
-        rows = [self._fingerprints.take(row) for row in indices]
-        turns = [(query @ row.T).argmax(axis=0) for query, row in zip(queries, rows, strict=True)]
-        return indices, np.stack(turns)
+        return [self._turned(query, near) for query, near in zip(queries, indices, strict=True)]
+
+    def _turned(self, query: Floats, near: Indices) -> list[tuple[int, int]]:
+        scores = query @ self._fingerprints.take(near).T
+        wanted = scores.max(axis=0) >= self.settings.candidate_limit
+        wanted[0] = True
+        turns = scores.argmax(axis=0)
+        return list(zip(near[wanted].tolist(), turns[wanted].tolist(), strict=True))
 
     def _nearest_pixels(
-        self, detail: Floats, indices: Indices, turns: Indices, real_tile: RealTile
+        self, detail: Floats, candidates: list[tuple[int, int]], real_tile: RealTile
     ) -> tuple[int, float, int]:
         """The best of the candidates at full detail: index, correlation, transform."""
         found = []
-        for index, turn in zip(indices.tolist(), turns.tolist(), strict=True):
+        for index, turn in candidates:
             real = reduce_grey(real_tile(index)[None], DETAIL_PX)[0]
             turned = transform(detail, turn).astype(np.float32)
             score = shifted_correlation(turned, real, self.settings.shift)

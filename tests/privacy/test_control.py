@@ -9,7 +9,6 @@ from pixcell_share.privacy import (
     ControlSettings,
     NearCopyIndex,
     NearCopySettings,
-    Nearest,
     Share,
     fingerprint,
     first_checks,
@@ -20,8 +19,8 @@ SETTINGS = NearCopySettings()
 FEW = ControlSettings(tiles=8)
 
 
-def scored(pixel_ncc, embedding_similarity):
-    return Nearest(0, pixel_ncc, "identity", 0, embedding_similarity, near_copy=False)
+def judged(control, pixels, encoder):
+    return first_checks(np.array(pixels), np.array(encoder), control, SETTINGS)
 
 
 @pytest.fixture
@@ -42,7 +41,7 @@ def test_the_control_is_invalid_when_the_check_is_blind(lung_tiles, build, embed
     index = build(lung_tiles[:60])
     control = run_control(index, lambda place: lung_tiles[60 + place], embed, seed=1, settings=FEW)
     assert control.caught.value < 0.5
-    assert first_checks([scored(0.1, 0.1)], control, SETTINGS).verdict == "INVALID"
+    assert judged(control, [0.1], [0.1]).verdict == "INVALID"
 
 
 def test_the_control_is_invalid_when_nothing_can_be_recognised(embed):
@@ -51,7 +50,7 @@ def test_the_control_is_invalid_when_nothing_can_be_recognised(embed):
     index.add(fingerprint(blank), embed(blank))
     control = run_control(index, blank.__getitem__, embed, seed=1)
     assert (control.examined, control.featureless, control.caught.total) == (20, 20, 0)
-    assert first_checks([scored(0.1, 0.1)], control, SETTINGS).verdict == "INVALID"
+    assert judged(control, [0.1], [0.1]).verdict == "INVALID"
 
 
 def test_blank_tiles_are_passed_over_when_planting(lung_tiles, build, embed):
@@ -67,33 +66,40 @@ def test_the_control_repeats_with_its_seed(control, lung_tiles, build, embed):
 
 
 def test_verdict_passes_below_the_limits(control):
-    audit = first_checks([scored(0.5, 0.9), scored(0.3, 0.8)], control, SETTINGS)
+    audit = judged(control, [0.5, 0.3], [0.9, 0.8])
     assert (audit.verdict, audit.failed) == ("PASS", ())
     assert audit.tests[1].figures == {"tiles": 2, "near_copies": 0, "median": 0.4}
 
 
 @pytest.mark.parametrize(
-    ("nearest", "failed"),
+    ("pixels", "encoder", "failed"),
     [
-        (scored(SETTINGS.pixel_limit, 0.0), "near_copies_in_pixels"),
-        (scored(0.0, SETTINGS.embedding_limit), "near_copies_in_encoder"),
+        (SETTINGS.pixel_limit, 0.0, "near_copies_in_pixels"),
+        (0.0, SETTINGS.embedding_limit, "near_copies_in_encoder"),
     ],
 )
-def test_one_tile_at_a_limit_refuses_the_release(control, nearest, failed):
-    audit = first_checks([scored(0.1, 0.1), nearest], control, SETTINGS)
+def test_one_tile_at_a_limit_refuses_the_release(control, pixels, encoder, failed):
+    audit = judged(control, [0.1, pixels], [0.1, encoder])
     assert (audit.verdict, audit.failed) == ("REFUSE", (failed,))
 
 
+def test_a_score_that_is_not_a_number_is_refused(control):
+    with pytest.raises(ValueError, match="near_copies_in_encoder: a score is not finite"):
+        judged(control, [0.1], [np.nan])
+
+
 def test_a_release_without_tiles_is_refused(control):
-    assert first_checks([], control, SETTINGS).verdict == "REFUSE"
+    assert judged(control, [], []).verdict == "REFUSE"
 
 
 def test_a_copy_planted_by_hand_is_refused(control, lung_tiles, build, embed):
     index = build(lung_tiles[:60])
     released = np.concatenate([lung_tiles[60:64], lung_tiles[5:6, ::-1]])
     found = index.search(released, embed(released), lung_tiles.__getitem__)
-    assert [nearest.near_copy for nearest in found][-1]
-    assert "near_copies_in_pixels" in first_checks(found, control, SETTINGS).failed
+    assert found[-1].near_copy
+    scores = [nearest.pixel_ncc for nearest in found]
+    assert judged(control, scores, np.zeros(5)).failed == ("near_copies_in_pixels",)
+    assert judged(control, scores[:-1], np.zeros(4)).verdict == "PASS"
 
 
 def test_the_stated_rate_is_a_limit(control):
