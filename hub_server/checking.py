@@ -1,0 +1,29 @@
+"""Verify a bundle, with a progress bar where somebody watches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from pixcell_share.bundles import VerifiedBundle, load_public_key, verify_bundle
+
+
+def verify(bundle: Path, trust: Sequence[Path]) -> VerifiedBundle:
+    """Check ``bundle`` against the public keys in the files ``trust``.
+
+    Raises:
+        KeyFileError: a file of ``trust`` is not a public key.
+        BundleError: the bundle is refused; see `pixcell_share.bundles.verify_bundle`.
+    """
+    keys = [load_public_key(path) for path in trust]
+    total = sum(path.stat().st_size for path in bundle.iterdir() if path.is_file())
+    columns = (TextColumn("verify"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    terminal = Console(stderr=True)
+    with Progress(
+        *columns, console=terminal, transient=True, disable=not terminal.is_terminal
+    ) as progress:
+        task = progress.add_task("", total=total)
+        return verify_bundle(bundle, keys, on_bytes=lambda count: progress.advance(task, count))

@@ -1,0 +1,46 @@
+"""`pixcell-hub`: what an operator types. It parses, calls and prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hub_server import checking, printing
+from pixcell_share import console
+
+app = console.application(
+    "Check and keep the bundles that sites send.",
+    """
+    Example: pixcell-hub verify ./bundle --trust hospital-a.pub
+             pixcell-hub verify ./bundle --trust hospital-a.pub --trust hospital-b.pub --json
+    """,
+)
+
+
+@app.command()
+def verify(
+    bundle: Annotated[
+        Path, typer.Argument(help="The bundle's folder.", exists=True, file_okay=False)
+    ],
+    trust: Annotated[
+        list[Path],
+        typer.Option(help="Public key (.pub) of a site to accept; may be given more than once."),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, last.")] = False,
+) -> None:
+    """Accept a bundle, or say which file or field is wrong and what to do.
+
+    Exit: 0 accepted, 1 refused, 2 bad usage.
+
+    \b
+    pixcell-hub verify ./bundle --trust hospital-a.pub
+    pixcell-hub verify ./bundle --trust hospital-a.pub --trust hospital-b.pub --json
+    """
+    printing.show_verified(checking.verify(bundle, trust), as_json)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    console.run(app)
