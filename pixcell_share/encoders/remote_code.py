@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from torch import Tensor, nn
 
+from pixcell_share.encoders.checkpoint import fill
 from pixcell_share.encoders.spec import Loaded, LoadRequest
-from pixcell_share.errors import SettingsError, WeightsError, WeightsMismatchError
+from pixcell_share.encoders.timm_source import WEIGHT_FILES, choose_file
+from pixcell_share.errors import SettingsError, WeightsError
 from pixcell_share.weights import Located, find_local, locate
 
 __all__ = ["RemoteCodeSource"]
 
-_FILES = ("*.safetensors", "*.bin")
-_CODE = ("*.json", "*.py", "*.txt")
+_CODE = ("*.json", "*.py")
 
 
 class _ImageTower(nn.Module):
@@ -38,9 +38,7 @@ class RemoteCodeSource:
 
     def find(self, request: LoadRequest) -> Located | None:
         """The folder on this machine with configuration and weights, or None."""
-        return find_local(
-            request.weights or self.repo, patterns=[*_FILES, *_CODE], required=["config.json"]
-        )
+        return find_local(request.weights or self.repo, patterns=WEIGHT_FILES, required=_CODE)
 
     def load(self, request: LoadRequest) -> Loaded:
         """Run the model's own code and check that every weight was found.
@@ -55,35 +53,26 @@ class RemoteCodeSource:
                 "then run again with --trust-remote-code",
             )
         where = request.weights or self.repo
-        located = locate(
-            where, patterns=[*_FILES, *_CODE], required=["config.json"], page=request.page
-        )
-        files = tuple(sorted(p for pattern in _FILES for p in located.folder.glob(pattern)))
-        return Loaded(_ImageTower(_run(located.folder)), located, files)
+        located = locate(where, patterns=WEIGHT_FILES, required=_CODE, page=request.page)
+        path = choose_file(where, located)
+        module = _build(located.folder)
+        fill(module, path)
+        return Loaded(_ImageTower(module), located, (path,))
 
 
-def _run(folder: Path) -> nn.Module:
-    from transformers import AutoModel  # heavy, and needed by this one encoder only
+def _build(folder: Path) -> nn.Module:
+    """The model of the folder's own code, untrained.
+
+    Not ``from_pretrained``: transformers 5 refuses models written for transformers 4, KEEP among
+    them, and it only warns where a weight is missing.
+    """
+    from transformers import AutoConfig, AutoModel  # heavy, and needed by this one encoder only
 
     try:
-        model, report = AutoModel.from_pretrained(
-            folder, trust_remote_code=True, local_files_only=True, output_loading_info=True
-        )
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=True, local_files_only=True)
+        return cast(nn.Module, AutoModel.from_config(config, trust_remote_code=True))
     except Exception as error:  # code of strangers may raise anything
         raise WeightsError(
             f"the code in {folder} failed: {type(error).__name__}: {error}",
             "check that the folder is complete, and that its code supports this transformers",
         ) from error
-    _check_complete(folder, report)
-    return cast(nn.Module, model)
-
-
-def _check_complete(folder: Path, report: Mapping[str, Any]) -> None:
-    """A missing tensor would silently stay random; a superfluous one does no harm."""
-    missing = [*report.get("missing_keys", ()), *report.get("mismatched_keys", ())]
-    if missing:
-        names = ", ".join(str(name) for name in sorted(missing, key=str)[:3])
-        raise WeightsMismatchError(
-            f"{folder} holds another model: missing or of another shape: {names}",
-            "check that --weights names the files of this very model, completely downloaded",
-        )
