@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,16 +22,23 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL or "No space left" in str(error):
+        number = error.errno or _number_in(str(error))
+        if number in _FULL:
             raise StorageError(
                 f"the disk is full while writing {path.name}",
                 "free some space, then run the same command again: finished work is kept",
             ) from error
-        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        if number in {errno.EACCES, errno.EPERM, errno.EROFS}:
             raise StorageError(
                 f"{path} cannot be written", "choose another folder, or change its permissions"
             ) from error
         raise
+
+
+def _number_in(message: str) -> int:
+    """The error number that HDF5 puts into its message instead of into the exception."""
+    found = re.search(r"errno = (\d+)", message)
+    return int(found[1]) if found else 0
 
 
 @contextmanager

@@ -1,0 +1,36 @@
+# Two commands do everything: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.ready
+
+.PHONY: demo test lint format clean
+
+demo: $(READY)
+	$(BIN)/pixcell-site demo-slides demo/slides
+	$(BIN)/pixcell-site synthesize --slides demo/slides --table demo/slides/slides.csv \
+		--home demo/site --out demo/run --max-tiles 24
+	$(BIN)/pixcell-hub verify demo/run/bundle --trust demo/site/site.pub
+	@echo
+	@echo "report (private): demo/run/report.html"
+	@echo "signed bundle:    demo/run/bundle"
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev,peers]'
+	touch $(READY)
+
+clean:
+	rm -rf demo build dist .pytest_cache .mypy_cache .ruff_cache

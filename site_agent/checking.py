@@ -1,0 +1,191 @@
+"""Fourth step: no synthetic tile that is a near copy of a real one goes on.
+
+Every tile is compared with all real tiles of the run. One that comes too close is drawn again
+with the next draw number, a few times, then dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixcell_share.bundles import SiteKey
+from pixcell_share.files import atomic_path
+from pixcell_share.privacy import NearCopyIndex, Nearest
+from site_agent.clock import Clock
+from site_agent.generation import Block, Draws, blocks_of
+from site_agent.models import Models
+from site_agent.progress import View
+from site_agent.real_tiles import RealTiles
+from site_agent.run_folder import RunFolder, SlideState
+
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class CheckedBlock:
+    """What the checks said of one block of B draws."""
+
+    accepted: NDArray[np.bool_]
+    """(B,) whether the tile may be released."""
+    redraws: NDArray[np.int64]
+    """(B,) how often it was drawn again."""
+    pixel_ncc: NDArray[np.float64]
+    """(B,) correlation with the nearest real tile in pixels."""
+    pixel_index: NDArray[np.int64]
+    """(B,) number of that real tile."""
+    transform: NDArray[np.str_]
+    """(B,) flip or rotation that gives the correlation."""
+    embedding_similarity: NDArray[np.float64]
+    """(B,) cosine with the nearest real tile in the encoder."""
+    embedding_index: NDArray[np.int64]
+    """(B,) number of that real tile."""
+    replaced: NDArray[np.int64]
+    """(R,) positions whose image is a later draw."""
+    images: NDArray[np.uint8]
+    """(R, H, W, 3) those images."""
+
+
+class Checker:
+    """Checks blocks against the real tiles of the run, and draws again where needed."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        real: RealTiles,
+        index: NearCopyIndex,
+        models: Models,
+        draw: Draws,
+        clock: Clock,
+    ) -> None:
+        self._run = run
+        self._real = real
+        self._index = index
+        self._models = models
+        self._draw = draw
+        self._clock = clock
+
+    def check(self, block: Block) -> CheckedBlock:
+        """The verdict on each draw of a block."""
+        images: NDArray[np.uint8] = np.load(self._run.draws(block.slide_id, block.number))
+        nearest = self._nearest(images)
+        redraws = np.zeros(len(images), np.int64)
+        replaced: dict[int, NDArray[np.uint8]] = {}
+        for turn in range(self._run.settings.max_redraws):
+            again = np.array([i for i, near in enumerate(nearest) if near.near_copy], np.int64)
+            if not len(again):
+                break
+            fresh = np.stack(list(self._draw_again(block, again, turn)))
+            for position, image, near in zip(again, fresh, self._nearest(fresh), strict=True):
+                nearest[position] = near
+                replaced[int(position)] = image
+                redraws[position] += 1
+        return _checked(nearest, redraws, replaced, images.shape[1:])
+
+    def _nearest(self, images: NDArray[np.uint8]) -> list[Nearest]:
+        found: list[Nearest] = []
+        for start in range(0, len(images), _BATCH):
+            batch = images[start : start + _BATCH]
+            with self._clock.measure("check", len(batch)):
+                embeddings = self._models.embed_one(batch)
+                found += self._index.search(batch, embeddings, self._real.image)
+        return found
+
+    def _draw_again(
+        self, block: Block, again: NDArray[np.int64], turn: int
+    ) -> Iterator[NDArray[np.uint8]]:
+        """New draws; their numbers follow those of all first draws, and no two are the same."""
+        settings = self._run.settings
+        numbers = settings.per_tile + block.draws[again] * settings.max_redraws + turn
+        return self._draw(block.slide_id, block.tiles[again], numbers)
+
+
+def _checked(
+    nearest: Sequence[Nearest],
+    redraws: NDArray[np.int64],
+    replaced: dict[int, NDArray[np.uint8]],
+    shape: tuple[int, ...],
+) -> CheckedBlock:
+    accepted = np.array([not near.near_copy for near in nearest], np.bool_)
+    kept = sorted(position for position in replaced if accepted[position])
+    return CheckedBlock(
+        accepted=accepted,
+        redraws=redraws,
+        pixel_ncc=np.array([near.pixel_ncc for near in nearest]),
+        pixel_index=np.array([near.pixel_index for near in nearest], np.int64),
+        transform=np.array([near.transform for near in nearest]),
+        embedding_similarity=np.array([near.embedding_similarity for near in nearest]),
+        embedding_index=np.array([near.embedding_index for near in nearest], np.int64),
+        replaced=np.array(kept, np.int64),
+        images=np.stack([replaced[p] for p in kept]) if kept else np.empty((0, *shape), np.uint8),
+    )
+
+
+def check_slides(
+    run: RunFolder,
+    inventory: str,
+    states: Sequence[SlideState],
+    real: RealTiles,
+    index: NearCopyIndex,
+    key: SiteKey,
+    models: Models,
+    view: View,
+    clock: Clock,
+) -> list[tuple[Block, CheckedBlock]]:
+    """Check every block that was not checked against these real tiles before.
+
+    Returns:
+        All blocks with their verdicts, without the images.
+    """
+    blocks = [b for state in states if state.used for b in blocks_of(state, run.settings, key)]
+    run.forget_checks(except_of=inventory)
+    checker = Checker(run, real, index, models, Draws(run, models, key), clock)
+    results = []
+    with view.stage("check", sum(len(block.tiles) for block in blocks), "tiles") as advance:
+        for block in blocks:
+            path = run.checks(inventory, block.slide_id, block.number)
+            if not path.exists():
+                checked = checker.check(block)
+                with atomic_path(path) as part, part.open("wb") as stream:
+                    np.savez(stream, **vars(checked))
+            results.append((block, load_check(run, inventory, block, with_images=False)))
+            advance(len(block.tiles))
+    return results
+
+
+def load_check(
+    run: RunFolder, inventory: str, block: Block, *, with_images: bool = True
+) -> CheckedBlock:
+    """Read the verdict on a block; ``with_images`` also the later draws that replaced some."""
+    with np.load(run.checks(inventory, block.slide_id, block.number)) as stored:
+        empty = np.empty((0, 0, 0, 3), np.uint8)
+        return CheckedBlock(
+            **{
+                name: stored[name] if with_images or name != "images" else empty
+                for name in stored.files
+            }
+        )
+
+
+def final_image(
+    run: RunFolder, inventory: str, block: Block, check: CheckedBlock, position: int
+) -> NDArray[np.uint8]:
+    """The image (H, W, 3) at a position of a checked block: the first draw, or a later one.
+
+    Tiles are asked for in shuffled order, so one image is mapped, not the block read.
+    """
+    if position in check.replaced:
+        later = load_check(run, inventory, block).images
+        image: NDArray[np.uint8] = later[np.flatnonzero(check.replaced == position)[0]]
+    else:
+        image = np.array(np.load(run.draws(block.slide_id, block.number), mmap_mode="r")[position])
+    return image
+
+
+def released(checked: Sequence[tuple[Block, CheckedBlock]], score: str) -> NDArray[np.float64]:
+    """(N,) one score of every draw that the checks accepted."""
+    values = [getattr(check, score)[check.accepted] for _, check in checked]
+    return np.concatenate(values) if values else np.empty(0)

@@ -1,0 +1,211 @@
+"""`pixcell-site`: what a data manager types. It parses, calls and prints."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pixcell_share import console
+from pixcell_share.pixcell import SamplerSettings
+from pixcell_share.slides import TilingSettings, draw_demo_slides
+from site_agent import printing
+from site_agent.bench import run_bench
+from site_agent.doctor import DoctorSettings, run_doctor
+from site_agent.home import SiteHome
+from site_agent.pipeline import synthesize as run_synthesize
+from site_agent.plan import make_plan
+from site_agent.progress import choose_view
+from site_agent.settings import Part, SynthesisSettings
+
+app = console.application(
+    "Make a synthetic copy of a slide cohort, check what it gives away, and sign it.",
+    """
+    First run:   pixcell-site init --site hospital-a
+                 pixcell-site doctor --slides ./wsi
+                 pixcell-site synthesize --slides ./wsi
+    """,
+)
+
+Home = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the site's key and site.toml. [default: ~/.pixcell-share]",
+                 envvar="PIXCELL_HOME", show_default=False),
+]  # fmt: skip
+Slides = Annotated[Path, typer.Option(help="Folder of slides; sub-folders are searched.")]
+Table = Annotated[Path | None, typer.Option(help="CSV with the columns slide,mpp,case_id,label.")]
+Mpp = Annotated[
+    float | None, typer.Option(help="µm/px of level 0, for slides that do not carry it.")
+]
+Model = Annotated[
+    str, typer.Option(help="nano, a folder, or a repository such as StonyBrook-CVLab/PixCell-256.")
+]
+Vae = Annotated[
+    str | None, typer.Option(help="Folder or repository of the VAE, if the model brings none.")
+]
+Encoder = Annotated[
+    str | None,
+    typer.Option(help="Encoder that conditions. [default: nano for nano, else uni2h]"),
+]
+Weights = Annotated[str | None, typer.Option(help="Folder or repository of the encoder's weights.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Dtype = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, last.")]
+
+
+@app.command()
+def init(
+    site: Annotated[str, typer.Option(help="Public label, written into every bundle.")] = "site",
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Make the site's key pair and site.toml.
+
+    Example: pixcell-site init --site hospital-a
+    """
+    place = SiteHome.locate(home)
+    key = place.initialise(site)
+    printing.show_key(place, key, as_json)
+
+
+@app.command()
+def doctor(
+    slides: Annotated[Path | None, typer.Option(help="Folder of slides to look at.")] = None,
+    table: Table = None,
+    mpp: Mpp = None,
+    model: Model = "nano",
+    vae: Vae = None,
+    encoder: Encoder = None,
+    weights: Weights = None,
+    device: Device = "auto",
+    out: Annotated[Path, typer.Option(help="Work folder of the run to come.")] = Path("run"),
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Say beforehand what would fail, each with its remedy. Exit 0 or 1.
+
+    Example: pixcell-site doctor --slides ./wsi --model StonyBrook-CVLab/PixCell-256
+    """
+    settings = DoctorSettings(
+        slides=slides, table=table, mpp=mpp, model=model, encoder=encoder, weights=weights,
+        vae=vae, device=device, out=out, home=SiteHome.locate(home).folder,
+    )  # fmt: skip
+    raise typer.Exit(printing.show_checks(run_doctor(settings), as_json))
+
+
+@app.command()
+def synthesize(
+    slides: Slides,
+    out: Annotated[Path, typer.Option(help="Work folder; run again to go on.")] = Path("run"),
+    table: Table = None,
+    mpp: Mpp = None,
+    model: Model = "nano",
+    vae: Vae = None,
+    encoder: Encoder = None,
+    weights: Weights = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option(help="Let an encoder that ships as code (KEEP) run it.")
+    ] = False,
+    tile_px: Annotated[int, typer.Option(help="Side of a tile: 256, 512 or 1024.")] = 256,
+    tile_mpp: Annotated[float, typer.Option(help="Resolution of tiles in µm/px.")] = 0.5,
+    coords: Annotated[
+        Path | None, typer.Option(help="Folder of existing TRIDENT *_patches.h5.")
+    ] = None,
+    features: Annotated[
+        Path | None, typer.Option(help="Folder of existing TRIDENT features of this encoder.")
+    ] = None,
+    per_tile: Annotated[int, typer.Option(help="Synthetic tiles for each real tile.")] = 1,
+    max_tiles: Annotated[
+        int | None, typer.Option(help="Use at most this many real tiles of each slide.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Denoising steps.")] = 20,
+    guidance_scale: Annotated[
+        float | None, typer.Option(help="Guidance. [default: 2.0 at 256 px, 1.2 at 1024 px]")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Tiles generated together.")] = 16,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    array: Annotated[
+        str | None,
+        typer.Option(help="Do part 2 of 8 as 2/8; the command without --array joins the parts."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option(help="Show plan, time and disk; do nothing.")] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """From a folder of slides to a signed synthetic bundle. Run it again to go on.
+
+    Exit: 0 done, 1 failed, 2 bad usage, 3 done but some slides were left out, 4 refused by the
+    privacy checks.
+
+    \b
+    pixcell-site synthesize --slides ./wsi
+    pixcell-site synthesize --slides ./wsi --table slides.csv --model ./PixCell-256 --out run1
+    pixcell-site synthesize --slides ./wsi --array 2/8
+    """
+    settings = SynthesisSettings(
+        slides=slides, out=out, table=table, mpp=mpp, coords=coords, features=features,
+        tiling=TilingSettings(tile_px=tile_px, mpp=tile_mpp),
+        model=model, vae=vae, encoder=encoder, weights=weights,
+        trust_remote_code=trust_remote_code,
+        per_tile=per_tile, max_tiles=max_tiles,
+        sampler=SamplerSettings(steps=steps, guidance_scale=guidance_scale, batch_size=batch_size),
+        device=device, dtype=dtype, part=Part.parse(array) if array else None,
+    )  # fmt: skip
+    with choose_view() as view:
+        if dry_run:
+            printing.show_plan(make_plan(settings, view), as_json)
+            return
+        place = SiteHome.locate(home)
+        key = place.load_or_create_key(view.say)
+        outcome = run_synthesize(settings, place.config(), key, view)
+    printing.show_outcome(outcome, place, as_json)
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
+def bench(
+    slides: Annotated[
+        Path | None, typer.Option(help="Folder of slides. [default: a drawn slide]")
+    ] = None,
+    model: Model = "nano",
+    vae: Vae = None,
+    encoder: Encoder = None,
+    weights: Weights = None,
+    batch_size: Annotated[int, typer.Option(help="Tiles generated together.")] = 16,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """Tiles a second for reading, embedding and generating, and each one's share of the time.
+
+    Example: pixcell-site bench --slides ./wsi --model ./PixCell-256 --device cuda
+    """
+    configure = partial(
+        SynthesisSettings, model=model, vae=vae, encoder=encoder, weights=weights,
+        sampler=SamplerSettings(batch_size=batch_size), device=device, dtype=dtype,
+    )  # fmt: skip
+    rates = run_bench(slides, configure)
+    printing.show_rates(rates, as_json)
+
+
+@app.command()
+def demo_slides(
+    folder: Annotated[Path, typer.Argument(help="Where to write the slides.")],
+    count: Annotated[int, typer.Option(help="How many slides.")] = 3,
+    seed: Annotated[int, typer.Option(help="Another seed gives other slides.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Draw H&E-like slides to try everything on: no patient is in them.
+
+    Example: pixcell-site demo-slides ./demo-wsi
+    """
+    paths = draw_demo_slides(folder, count=count, seed=seed)
+    printing.show_paths("drew", paths, as_json)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    console.run(app)

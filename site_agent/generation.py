@@ -1,0 +1,111 @@
+"""Third step: synthetic tiles, drawn in blocks that a later run finds again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixcell_share.bundles import SiteKey
+from pixcell_share.files import atomic_path
+from pixcell_share.pixcell import PixCell, tile_seed
+from pixcell_share.slides import read_features
+from site_agent.clock import Clock
+from site_agent.models import Models
+from site_agent.progress import View
+from site_agent.run_folder import RunFolder, SlideState
+from site_agent.settings import SynthesisSettings
+
+_SEEDS = "tile seeds v1"
+_CHOICE = "tile choice v1"
+_BLOCK_TILES = 64  # what a killed run may lose; 13 MB at 256 px
+
+
+@dataclass(frozen=True)
+class Block:
+    """Draws of one slide that are generated, stored and checked together."""
+
+    slide_id: str
+    number: int
+    tiles: NDArray[np.int64]
+    """(B,) positions of the conditioning tiles in the slide's grid."""
+    draws: NDArray[np.int64]
+    """(B,) draw number of each."""
+
+
+def blocks_of(state: SlideState, settings: SynthesisSettings, key: SiteKey) -> list[Block]:
+    """All blocks of a slide. They depend on the settings and the key, never on what is done."""
+    chosen = _choose(state, settings.max_tiles, key)
+    tiles = np.repeat(chosen, settings.per_tile)
+    draws = np.tile(np.arange(settings.per_tile), len(chosen))
+    batch = settings.sampler.batch_size
+    # A block is a whole number of batches, so that a resumed run forms the same batches and a
+    # floating-point sum cannot come out differently.
+    size = max(1, _BLOCK_TILES // batch) * batch
+    return [
+        Block(state.slide_id, number, tiles[start : start + size], draws[start : start + size])
+        for number, start in enumerate(range(0, len(tiles), size))
+    ]
+
+
+def _choose(state: SlideState, limit: int | None, key: SiteKey) -> NDArray[np.int64]:
+    if limit is None or state.tiles <= limit:
+        return np.arange(state.tiles)
+    secret = int.from_bytes(key.derive(f"{_CHOICE}|{state.slide_id}")[:16])
+    generator = np.random.Generator(np.random.Philox(key=secret))
+    return np.sort(generator.permutation(state.tiles)[:limit]).astype(np.int64)
+
+
+class Draws:
+    """Generates draws of a slide's tiles; the noise of each depends on its tile and number."""
+
+    def __init__(self, run: RunFolder, models: Models, key: SiteKey) -> None:
+        self._run = run
+        self._models = models
+        self._secret = key.derive(_SEEDS)
+
+    def __call__(
+        self, slide_id: str, tiles: NDArray[np.int64], draws: NDArray[np.int64]
+    ) -> Iterator[NDArray[np.uint8]]:
+        """Synthetic tiles (H, W, 3), one for each tile position and draw number."""
+        features = read_features(self._run.features(slide_id))
+        seeds = [
+            tile_seed(self._secret, slide_id, int(x), int(y), int(draw))
+            for (x, y), draw in zip(features.coords[tiles], draws, strict=True)
+        ]
+        embeddings = np.stack([features[int(tile)] for tile in tiles])
+        generator: PixCell = self._models.generator
+        return generator.generate(embeddings, seeds, self._run.settings.sampler)
+
+
+def generate_slides(
+    run: RunFolder,
+    states: Sequence[SlideState],
+    key: SiteKey,
+    models: Models,
+    view: View,
+    clock: Clock,
+) -> None:
+    """Generate every block that is not there yet."""
+    blocks = [
+        block for state in states if state.used for block in blocks_of(state, run.settings, key)
+    ]
+    missing = [block for block in blocks if not run.draws(block.slide_id, block.number).exists()]
+    total = sum(len(block.tiles) for block in blocks)
+    done = total - sum(len(block.tiles) for block in missing)
+    draw = Draws(run, models, key)
+    with view.stage("generate", total, "tiles", done) as advance:
+        for block in missing:
+            images = []
+            made = draw(block.slide_id, block.tiles, block.draws)
+            for image in clock.iterate("generate", made):
+                images.append(image)
+                advance(1)
+            with (
+                clock.measure("write", len(images)),
+                atomic_path(run.draws(block.slide_id, block.number)) as part,
+                part.open("wb") as stream,
+            ):
+                np.save(stream, np.stack(images))

@@ -1,0 +1,214 @@
+"""What a run hands to its private report: counts, pictures of pairs, and where time went."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+import pixcell_share
+from pixcell_share.bundles import AuditResult
+from pixcell_share.privacy import ControlResult
+from pixcell_share.slides import SlideRecord, read_coords
+from site_agent.checking import CheckedBlock, final_image
+from site_agent.clock import load_times
+from site_agent.generation import Block
+from site_agent.home import SiteConfig
+from site_agent.models import Models
+from site_agent.real_tiles import RealTiles
+from site_agent.report import Balance, ClosePair, Pair, Report, SlideRow, StageTime
+from site_agent.run_folder import RunFolder, SlideState
+
+_PAIRS = 24
+_CLOSEST = 8
+_PACKAGES = ("torch", "diffusers", "timm", "openslide-python", "numpy")
+_STAGES = ("tile", "read", "embed", "fingerprint", "generate", "check", "write")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the steps of a run came to."""
+
+    records: Sequence[SlideRecord]
+    states: Sequence[SlideState]
+    checked: Sequence[tuple[Block, CheckedBlock]]
+    inventory: str
+    real: RealTiles
+    control: ControlResult
+    audit: AuditResult
+    counts: dict[str, int]
+
+
+def describe_run(
+    run: RunFolder, config: SiteConfig, models: Models, findings: Findings, digest: str | None
+) -> Report:
+    """The report of a run; ``digest`` is that of the signed bundle, None where it was refused."""
+    gallery = _Gallery(run, findings)
+    return Report(
+        site=config.site,
+        audit=findings.audit,
+        control=findings.control,
+        limits=config.near_copies,
+        encoder=models.encoder.name,
+        real_tiles=len(findings.real),
+        bundle=digest,
+        settings=_settings(run),
+        software=[("pixcell-share", pixcell_share.__version__), *_software()],
+        models=models.identities,
+        balances=_balances(findings.counts),
+        own_patients=not any(record.case_id for record in findings.records),
+        slides=_slide_rows(run, findings),
+        pairs=gallery.pairs(),
+        closest_in_pixels=gallery.closest("pixel"),
+        closest_in_encoder=gallery.closest("embedding"),
+        pixel_scores=gallery.scores("pixel_ncc"),
+        encoder_scores=gallery.scores("embedding_similarity"),
+        times=[
+            StageTime(kind, work.seconds, work.units, "slides" if kind == "tile" else "tiles")
+            for kind, work in sorted(
+                load_times(run.all_times()).items(), key=lambda entry: _STAGES.index(entry[0])
+            )
+        ],
+    )
+
+
+def _settings(run: RunFolder) -> list[tuple[str, str]]:
+    shown = []
+    for name, value in run.settings.identity().items():
+        if isinstance(value, dict):
+            shown += [(f"{name}: {inner}", str(entry)) for inner, entry in value.items()]
+        else:
+            shown.append((name, "default" if value is None else str(value)))
+    return shown
+
+
+def _software() -> list[tuple[str, str]]:
+    return [("Python", platform.python_version()), *((name, version(name)) for name in _PACKAGES)]
+
+
+def _balances(counts: dict[str, int]) -> list[Balance]:
+    return [
+        Balance(
+            name="slides found",
+            total=counts["slides"],
+            parts=(("used", counts["slides_used"]), ("left out", counts["slides_left_out"])),
+        ),
+        Balance(
+            name="real tiles found",
+            total=counts["tiles_found"],
+            parts=(("embedded", counts["tiles_embedded"]),),
+        ),
+        Balance(
+            name="real tiles embedded",
+            total=counts["tiles_embedded"],
+            parts=(
+                ("conditioned on", counts["tiles_conditioned"]),
+                ("beyond --max-tiles", counts["tiles_embedded"] - counts["tiles_conditioned"]),
+            ),
+        ),
+        Balance(
+            name="synthetic tiles generated",
+            total=counts["tiles_generated"],
+            parts=(("released", counts["tiles_released"]), ("dropped", counts["tiles_dropped"])),
+        ),
+    ]
+
+
+def _slide_rows(run: RunFolder, findings: Findings) -> Iterator[SlideRow]:
+    made: dict[str, list[int]] = {}
+    for block, check in findings.checked:
+        released, dropped = made.setdefault(block.slide_id, [0, 0])
+        kept = int(check.accepted.sum())
+        made[block.slide_id] = [released + kept, dropped + len(check.accepted) - kept]
+    for record, state in zip(findings.records, findings.states, strict=True):
+        released, dropped = made.get(record.slide_id, (0, 0))
+        thumbnail = run.thumbnail(record.slide_id)
+        reason = state.reason or {}
+        yield SlideRow(
+            slide_id=record.slide_id,
+            case_id=record.case_id,
+            label=record.label,
+            mpp=state.mpp or None,
+            mpp_source=state.mpp_source,
+            width=state.width,
+            height=state.height,
+            tiles=state.tiles,
+            synthetic=released,
+            dropped=dropped,
+            notes=state.notes,
+            reason=reason.get("cause"),
+            remedy=reason.get("remedy", ""),
+            thumbnail=np.asarray(Image.open(thumbnail)) if thumbnail.exists() else None,
+        )
+
+
+class _Gallery:
+    """Pictures for the report, fetched one at a time."""
+
+    def __init__(self, run: RunFolder, findings: Findings) -> None:
+        self._run = run
+        self._findings = findings
+        sizes = [len(check.accepted) for _, check in findings.checked]
+        self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+    def scores(self, name: str) -> NDArray[np.float64]:
+        """One score of every draw, in the order of the run."""
+        values = [getattr(check, name) for _, check in self._findings.checked]
+        return np.concatenate(values) if values else np.empty(0)
+
+    def pairs(self) -> Iterator[Pair]:
+        """Real tiles spread evenly over the run, each with its released draws."""
+        per_tile = self._run.settings.per_tile
+        count = int(self._starts[-1]) // per_tile
+        for number in np.unique(np.linspace(0, count - 1, min(_PAIRS, count)).astype(int)):
+            draws = [self._draw(int(number) * per_tile + draw) for draw in range(per_tile)]
+            block, _, position = draws[0]
+            index = self._findings.real.index(block.slide_id, int(block.tiles[position]))
+            slide_id, x, y = self._place(index)
+            synthetic = tuple(self._image(draw) for draw in draws if draw[1].accepted[draw[2]])
+            real = self._findings.real.image(index)
+            yield Pair(slide_id=slide_id, x=x, y=y, real=real, synthetic=synthetic)
+
+    def closest(self, kind: str) -> Iterator[ClosePair]:
+        """The draws that came closest to a real tile, the closest first."""
+        score = "pixel_ncc" if kind == "pixel" else "embedding_similarity"
+        ranked = np.argsort(-self.scores(score), kind="stable")[:_CLOSEST]
+        for number in ranked:
+            draw = self._draw(int(number))
+            _, check, position = draw
+            index = int(getattr(check, f"{kind}_index")[position])
+            slide_id, x, y = self._place(index)
+            yield ClosePair(
+                synthetic=self._image(draw),
+                real=self._findings.real.image(index),
+                slide_id=slide_id,
+                x=x,
+                y=y,
+                score=float(getattr(check, score)[position]),
+                transform=str(check.transform[position]) if kind == "pixel" else "identity",
+                fate=_fate(check, position),
+            )
+
+    def _draw(self, number: int) -> tuple[Block, CheckedBlock, int]:
+        place = int(np.searchsorted(self._starts, number, side="right")) - 1
+        block, check = self._findings.checked[place]
+        return block, check, number - int(self._starts[place])
+
+    def _image(self, draw: tuple[Block, CheckedBlock, int]) -> NDArray[np.uint8]:
+        return final_image(self._run, self._findings.inventory, *draw)
+
+    def _place(self, index: int) -> tuple[str, int, int]:
+        record, position = self._findings.real.place(index)
+        x, y = read_coords(self._run.coords(record.slide_id)).coords[position]
+        return record.slide_id, int(x), int(y)
+
+
+def _fate(check: CheckedBlock, position: int) -> str:
+    if not check.accepted[position]:
+        return "dropped"
+    return "drawn again" if check.redraws[position] else "released"

@@ -1,0 +1,153 @@
+"""Everything that a person can set for `pixcell-site synthesize`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pixcell_share.errors import SettingsError
+from pixcell_share.pixcell import SamplerSettings
+from pixcell_share.slides import TilingSettings, TissueSettings
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Part ``index`` of ``count`` of a run, both counted from 1 as in ``--array 2/8``."""
+
+    index: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Part:
+        """Read ``2/8``.
+
+        Raises:
+            SettingsError: it is not of that form, or the first exceeds the second.
+        """
+        first, slash, second = text.partition("/")
+        if not (slash and first.isdigit() and second.isdigit()) or not (
+            1 <= int(first) <= int(second)
+        ):
+            raise SettingsError(
+                f"--array {text} is not a part of a run", "write it as 2/8: the second of eight"
+            )
+        return cls(int(first), int(second))
+
+    def takes(self, position: int) -> bool:
+        """Whether the slide at ``position`` in the sorted list belongs to this part."""
+        return position % self.count == self.index - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesisSettings:
+    """One run of the main job: from a folder of slides to a signed bundle."""
+
+    slides: Path
+    """Folder of whole-slide images; sub-folders are searched."""
+    out: Path
+    """Work folder: private stores, report and bundle."""
+    table: Path | None = None
+    """CSV with ``slide,mpp,case_id,label``."""
+    mpp: float | None = None
+    """µm/px of slides that do not carry it."""
+    coords: Path | None = None
+    """Folder of existing TRIDENT ``*_patches.h5`` files."""
+    features: Path | None = None
+    """Folder of existing TRIDENT feature files of the chosen encoder."""
+    tiling: TilingSettings = TilingSettings()
+    """Tile size, target µm/px, and which tiles are kept."""
+    tissue: TissueSettings = TissueSettings()
+    """How tissue is told from glass."""
+    model: str = "nano"
+    """``nano``, a local folder, or a Hub repository."""
+    vae: str | None = None
+    """Folder or repository of the VAE, where the model's folder holds none."""
+    encoder: str | None = None
+    """Name in the encoder registry; by default the one that the model was trained with."""
+    weights: str | None = None
+    """Folder or repository of the encoder's weights."""
+    trust_remote_code: bool = False
+    """Let an encoder that ships as code (KEEP) run that code."""
+    per_tile: int = 1
+    """Synthetic tiles for each conditioning tile."""
+    max_tiles: int | None = None
+    """At most this many conditioning tiles for each slide, chosen with the site's key."""
+    max_redraws: int = 3
+    """New draws for a tile that comes too close to a real one, before it is dropped."""
+    sampler: SamplerSettings = SamplerSettings()
+    """Steps, guidance scale, batch size."""
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
+    dtype: str = "auto"
+    """``fp32``, ``bf16``, ``fp16``; ``auto`` is bf16 on a GPU and fp32 on a CPU."""
+    part: Part | None = None
+    """Do only this part, up to the generated tiles."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work before any slide is opened."""
+        if self.per_tile < 1 or (self.max_tiles is not None and self.max_tiles < 1):
+            raise SettingsError("--per-tile and --max-tiles start at 1", "leave it out for all")
+        if self.dtype not in {"auto", *DTYPES}:
+            raise SettingsError(
+                f"--dtype {self.dtype} is not known", f"one of: auto, {', '.join(DTYPES)}"
+            )
+        if not self.slides.is_dir():
+            raise SettingsError(
+                f"{self.slides} is not a folder", "name the folder that holds the slides"
+            )
+
+    @property
+    def encoder_name(self) -> str:
+        """The encoder that conditions: `nano`'s own for `nano`, else UNI2-h."""
+        return self.encoder or ("nano" if self.model == "nano" else "uni2h")
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device that ``device`` means on this machine.
+
+        Raises:
+            SettingsError: CUDA was asked for and is not here.
+        """
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            device = torch.device(self.device)
+        except RuntimeError as error:
+            raise SettingsError(
+                f"--device {self.device} is not a device", "use auto, cpu, cuda or cuda:N"
+            ) from error
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise SettingsError("there is no CUDA GPU on this machine", "use --device cpu or auto")
+        return device
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The number format that ``dtype`` means on this device."""
+        if self.dtype == "auto":
+            return torch.bfloat16 if self.torch_device.type == "cuda" else torch.float32
+        return DTYPES[self.dtype]
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that decide the bytes of the result: not the paths, not the part."""
+        return {
+            "model": self.model,
+            "vae": self.vae,
+            "encoder": self.encoder_name,
+            "tiling": asdict(self.tiling),
+            "tissue": asdict(self.tissue),
+            "given_coords": self.coords is not None,
+            "given_features": self.features is not None,
+            "per_tile": self.per_tile,
+            "max_tiles": self.max_tiles,
+            "max_redraws": self.max_redraws,
+            "steps": self.sampler.steps,
+            "guidance_scale": self.sampler.guidance_scale,
+            "batch_size": self.sampler.batch_size,
+            "device": self.torch_device.type,
+            "dtype": str(self.torch_dtype).removeprefix("torch."),
+        }

@@ -1,0 +1,103 @@
+"""First step: every slide becomes a grid of tissue tiles, or is left out with its reason."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pixcell_share.errors import PixcellError, SlideError
+from pixcell_share.files import atomic_write_text
+from pixcell_share.slides import (
+    Slide,
+    SlideRecord,
+    TileGrid,
+    Tissue,
+    find_tissue,
+    lay_grid,
+    open_slide,
+    write_coords,
+    write_geojson,
+    write_thumbnail,
+)
+from site_agent.clock import Clock
+from site_agent.given import given_grid
+from site_agent.progress import View
+from site_agent.run_folder import RunFolder, SlideState, source_of
+
+# A share that was away or a file still being copied may be readable now: try these again.
+_WORTH_ANOTHER_TRY = {"unreadable", "unexpected"}
+
+
+def tile_slides(
+    run: RunFolder, records: Sequence[SlideRecord], view: View, clock: Clock
+) -> list[SlideState]:
+    """The state of each slide in ``records``; slides done before are not opened again."""
+    states = []
+    with view.stage("tile", len(records), "slides") as advance:
+        for record in records:
+            state = run.state(record)
+            if state is None or (state.reason and state.reason["code"] in _WORTH_ANOTHER_TRY):
+                state = _tile_or_leave_out(run, record, clock)
+                if state.reason:
+                    view.say(f"left out {record.slide_id}: {state.reason['cause']}")
+            states.append(state)
+            advance(1)
+    return states
+
+
+def _tile_or_leave_out(run: RunFolder, record: SlideRecord, clock: Clock) -> SlideState:
+    began = SlideState(slide_id=record.slide_id, source=source_of(record))
+    try:
+        return run.keep(_tile(run, record, began, clock))
+    except SlideError as error:
+        return run.keep(began.left_out(error))
+    except PixcellError:
+        raise
+    except Exception as error:
+        return run.keep(began.left_out(unexpected(run, record.slide_id, error)))
+
+
+class _UnexpectedError(SlideError):
+    """A fault of ours, or of a library, that one slide brought out."""
+
+    code = "unexpected"
+
+
+def unexpected(run: RunFolder, slide_id: str, error: Exception) -> SlideError:
+    """Keep the traceback beside the run, so that one slide's surprise does not stop a night."""
+    log = run.errors(slide_id)
+    atomic_write_text(log, "".join(traceback.format_exception(error)))
+    return _UnexpectedError(
+        f"{slide_id} brought out an unexpected {type(error).__name__}: {error}",
+        f"the traceback is in {log.name} of the work folder: please report it",
+    )
+
+
+def _tile(run: RunFolder, record: SlideRecord, began: SlideState, clock: Clock) -> SlideState:
+    settings = run.settings
+    with open_slide(record) as slide, clock.measure("tile", 1):
+        tissue = find_tissue(slide, settings.tissue)
+        grid, counts = _grid(run, slide, tissue)
+        write_geojson(run.contours(record.slide_id), tissue)
+        write_thumbnail(run.thumbnail(record.slide_id), slide, tissue, grid)
+        write_coords(run.coords(record.slide_id), grid)
+        return replace(
+            began,
+            mpp=slide.mpp,
+            mpp_source=slide.mpp_source,
+            width=slide.width,
+            height=slide.height,
+            tiles=len(grid.coords),
+            counts=counts,
+            notes=tuple(slide.notes),
+        )
+
+
+def _grid(run: RunFolder, slide: Slide, tissue: Tissue) -> tuple[TileGrid, dict[str, int]]:
+    """The given grid of a slide, or a new one with the counts of what was left out of it."""
+    settings = run.settings
+    if settings.coords is not None:
+        return given_grid(settings.coords, slide, settings.tiling), {}
+    surveyed = lay_grid(slide, tissue, settings.tiling)
+    return surveyed, surveyed.report.as_dict()
