@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -59,7 +59,7 @@ class TissueSettings:
     closing_um: float = 16.0
     """Gaps up to this width are closed, µm."""
 
-    ink: InkSettings = InkSettings()
+    ink: InkSettings = field(default_factory=InkSettings)
     """How pen is found."""
 
 
