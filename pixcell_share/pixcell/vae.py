@@ -1,8 +1,8 @@
 """Between pictures and latents: diffusers' ``AutoencoderKL`` with its own scale and shift.
 
-Pixels are ``p = v / 127.5 - 1`` in [-1, 1]; back, ``v`` is clamped and rounded to the nearest
-grey level, ties to even (IEEE 754, as torch and NumPy round). Latents are
-``(z - shift) * scale``; the SD3 VAE has scale 1.5305 and shift 0.0609.
+Pixels are ``p = v / 127.5 - 1`` in [-1, 1]; back, ``p`` is clamped and ``v`` rounded to the
+nearest grey level in float32, so that ``p = 0`` is 128. Latents are ``(z - shift) * scale``; the
+SD3 VAE has scale 1.5305 and shift 0.0609.
 """
 
 from __future__ import annotations
