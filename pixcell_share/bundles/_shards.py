@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from array import array
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import numpy.typing as npt
+from h5py import h5d, h5p
 
 from pixcell_share.bundles._codec import shard_name
 from pixcell_share.bundles.cohort import Cohort, Shard
@@ -40,40 +42,69 @@ def write_shards(
         tiles: uint8 ``(tile_px, tile_px, 3)`` RGB and its label; exactly as many as planned.
 
     Raises:
+        OSError: the disk is full.
         ValueError: a tile has another shape or type, a label names no class, or the number of
             tiles is not the planned one.
     """
     source = iter(tiles)
     for shard in shards:
-        with h5py.File(folder / shard.name, "w", libver=("earliest", "v108")) as file:
-            images, labels = _create(file, cohort, shard.count)
-            written = 0
+        path = folder / shard.name
+        images_at, labels_at = _lay_out(path, cohort, shard.count)
+        labels = array("q")
+        with path.open("rb+") as file:
+            file.seek(images_at)
             for image, label in islice(source, shard.count):
                 _check_tile(image, label, cohort)
-                images[written] = image
-                labels[written] = label
-                written += 1
+                file.write(np.ascontiguousarray(image).data)
+                labels.append(label)
                 yield image, label
-        if written != shard.count:
-            raise ValueError(f"{shard.name} was planned with {shard.count} tiles, not {written}")
+            file.seek(labels_at)
+            file.write(np.asarray(labels, dtype="<i8").data)
+        if len(labels) != shard.count:
+            raise ValueError(
+                f"{shard.name} was planned with {shard.count} tiles, not {len(labels)}"
+            )
     if next(source, None) is not None:
         raise ValueError("there are more tiles than the planned count")
 
 
-def _create(file: h5py.File, cohort: Cohort, count: int) -> tuple[Any, Any]:
+def _lay_out(path: Path, cohort: Cohort, count: int) -> tuple[int, int]:
+    """Make the HDF5 file without its data; the offsets of ``images`` and ``labels`` in it.
+
+    HDF5 2.0 crashes the process when the disk fills up under it. So the room is reserved before
+    HDF5 sees the file, and the data then goes to its place by plain writes.
+    """
+    _reserve(path, SHARD_OVERHEAD + count * (3 * cohort.tile_px**2 + LABEL_BYTES))
+    with h5py.File(path, "w", libver=("earliest", "v108")) as file:
+        images, labels = _create(file, cohort, count)
+        offsets = images.id.get_offset(), labels.id.get_offset()
+    _reserve(path, path.stat().st_size)
+    return offsets
+
+
+def _reserve(path: Path, size: int) -> None:
+    with path.open("ab") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+
+
+def _create(file: h5py.File, cohort: Cohort, count: int) -> tuple[h5py.Dataset, h5py.Dataset]:
     """The two datasets: contiguous, so that no filter, chunk index or zlib version is in them."""
     px = cohort.tile_px
-    images = file.create_dataset(
-        "images", (count, px, px, 3), dtype="u1", track_times=False, fill_time="never"
-    )
+    images = _dataset(file, "images", (count, px, px, 3), "u1")
     images.attrs.create("mpp", float(cohort.mpp), dtype="<f8")
-    labels = file.create_dataset(
-        "labels", (count,), dtype="<i8", track_times=False, fill_time="never"
-    )
+    labels = _dataset(file, "labels", (count,), "<i8")
     names = [name.encode() for name in cohort.classes]
     text = h5py.string_dtype("utf-8", max(map(len, names)))
     labels.attrs.create("classes", np.array(names, dtype=text), dtype=text)
     return images, labels
+
+
+def _dataset(file: h5py.File, name: str, shape: tuple[int, ...], dtype: str) -> h5py.Dataset:
+    early = h5p.create(h5p.DATASET_CREATE)
+    early.set_alloc_time(h5d.ALLOC_TIME_EARLY)
+    return file.create_dataset(
+        name, shape, dtype=dtype, track_times=False, fill_time="never", dcpl=early
+    )
 
 
 def _check_tile(image: npt.NDArray[np.uint8], label: int, cohort: Cohort) -> None:
