@@ -27,7 +27,7 @@ class Encoder:
         module: nn.Module,
         identity: ModelIdentity,
         *,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.spec = spec
@@ -102,7 +102,7 @@ def load_encoder(
     name: str | EncoderSpec,
     *,
     weights: str | None = None,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     trust_remote_code: bool = False,
 ) -> Encoder:
@@ -150,8 +150,10 @@ def embed_grid(encoder: Encoder, images: np.ndarray, grid: int = 4) -> np.ndarra
     return encoder.embed(cells).reshape(count, grid * grid, encoder.dim)
 
 
-def _precision(spec: EncoderSpec, device: str, dtype: torch.dtype | None) -> torch.dtype:
-    kind = device.partition(":")[0]
+def _precision(
+    spec: EncoderSpec, device: str | torch.device, dtype: torch.dtype | None
+) -> torch.dtype:
+    kind = torch.device(device).type
     if kind == "cuda" and not torch.cuda.is_available():
         raise SettingsError("there is no CUDA device here", "run with --device cpu")
     if kind == "cpu" and dtype == torch.float16:
