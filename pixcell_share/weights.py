@@ -19,7 +19,16 @@ from typing import Any
 from pixcell_share import __version__
 from pixcell_share.errors import WeightsGatedError, WeightsMissingError
 
-__all__ = ["Located", "ModelIdentity", "digest_files", "find_local", "locate", "offline"]
+__all__ = [
+    "Located",
+    "ModelIdentity",
+    "access_token",
+    "digest_files",
+    "find_local",
+    "is_repo_id",
+    "locate",
+    "offline",
+]
 
 LOCAL_SOURCE = "local"
 PACKAGE_SOURCE = "pixcell-share package"
@@ -88,7 +97,7 @@ def locate(
     if found is not None:
         return found
     page = page or _page_of(path_or_repo)
-    if not _is_repo_id(path_or_repo):
+    if not is_repo_id(path_or_repo):
         raise _missing(_why_not_local(path_or_repo, [*required, *patterns]), page)
     folder = _download(path_or_repo, [*patterns, *required], page)
     if not _holds(folder, patterns, required):
@@ -105,7 +114,7 @@ def find_local(
     if path.exists():
         folder = path if path.is_dir() else path.parent
         return _described(folder) if _holds(folder, patterns, required) else None
-    if not _is_repo_id(path_or_repo):
+    if not is_repo_id(path_or_repo):
         return None
     cached = _cached(path_or_repo, [*patterns, *required])
     if cached is None or not _holds(cached, patterns, required):
@@ -129,12 +138,13 @@ def digest_files(paths: Iterable[Path]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _is_repo_id(name: str) -> bool:
+def is_repo_id(name: str) -> bool:
+    """Whether ``name`` has the form ``owner/name`` of a Hugging Face repository."""
     return _REPO_ID.fullmatch(name) is not None and not name.startswith(".")
 
 
 def _page_of(path_or_repo: str) -> str | None:
-    return f"https://huggingface.co/{path_or_repo}" if _is_repo_id(path_or_repo) else None
+    return f"https://huggingface.co/{path_or_repo}" if is_repo_id(path_or_repo) else None
 
 
 def _holds(folder: Path, patterns: Sequence[str], required: Sequence[str]) -> bool:
@@ -171,6 +181,12 @@ def offline() -> bool:
     # The library reads the variable when it is imported; a person may set it later.
     now = os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
     return now or bool(import_module("huggingface_hub.constants").HF_HUB_OFFLINE)
+
+
+def access_token() -> str | None:
+    """The token of ``HF_TOKEN``, or the one that ``hf auth login`` stored."""
+    token = _hub().get_token()
+    return str(token) if token else None
 
 
 def _cached(repo: str, patterns: list[str]) -> Path | None:

@@ -49,6 +49,11 @@ class FolderSource:
 
     folder: Path
 
+    @property
+    def repo(self) -> str:
+        """The folder itself."""
+        return str(self.folder)
+
     def find(self, request: LoadRequest) -> Located | None:
         """The folder itself, or None where a file is missing."""
         return find_local(str(self.folder), patterns=[_WEIGHTS], required=[_CONFIG])

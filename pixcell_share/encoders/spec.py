@@ -56,6 +56,10 @@ class Loaded:
 class ModelSource(Protocol):
     """A way to get a model: how it is built, and where its weights lie."""
 
+    @property
+    def repo(self) -> str:
+        """Where the weights come from when nobody names another place."""
+
     def find(self, request: LoadRequest) -> Located | None:
         """Where the weights are on this machine; None if they would have to be downloaded."""
 

@@ -40,6 +40,11 @@ class TorchHubSource:
     """Such as ``dinov2_vitb14`` or ``dinov2_vitb14_reg``."""
 
     @property
+    def repo(self) -> str:
+        """The repository of the code."""
+        return _REPO
+
+    @property
     def weight_file(self) -> str:
         """The published file name; four registers are written into it."""
         return f"{self.entry.replace('_reg', '_reg4')}_pretrain.pth"

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import socket
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import save_file
-from torch import nn
 
 
 @pytest.fixture
@@ -30,13 +26,3 @@ def tiles() -> np.ndarray:
     rng = np.random.default_rng(3)
     ramp = np.linspace(0, 200, 256)[None, :, None, None] * np.ones((4, 1, 256, 3))
     return (ramp + rng.integers(0, 56, (4, 256, 256, 3))).astype(np.uint8)
-
-
-def save_weights(module: nn.Module, path: Path) -> Path:
-    """Write a module's state dict in the format that the name of the file asks for."""
-    state = {key: value.contiguous() for key, value in module.state_dict().items()}
-    if path.suffix == ".safetensors":
-        save_file(state, path)
-    else:
-        torch.save(state, path)
-    return path

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import save_weights
 from torch import nn
 
 from pixcell_share.encoders import ENCODERS, EncoderSpec, embed_grid, load_encoder
@@ -19,6 +18,7 @@ from pixcell_share.errors import (
     WeightsMismatchError,
     WeightsMissingError,
 )
+from tests.encoders.saving import save_weights
 
 SMALL = {"embed_dim": 48, "depth": 2, "num_heads": 3}
 NAMES = ["uni2h", "virchow2", "hoptimus1"]

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import save_weights
 
 from pixcell_share.encoders import ENCODERS, load_encoder
 from pixcell_share.encoders.nano import NANO_FOLDER
 from pixcell_share.encoders.timm_source import build_timm
 from pixcell_share.errors import WeightsMismatchError, WeightsMissingError
+from tests.encoders.saving import save_weights
 
 CONFIG = {
     "architecture": "vit",

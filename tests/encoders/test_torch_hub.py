@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import save_weights
 
 from pixcell_share.encoders import ENCODERS, LoadRequest, load_encoder
 from pixcell_share.encoders.torch_hub import CLONE_VARIABLE, TorchHubSource
 from pixcell_share.errors import WeightsMismatchError, WeightsMissingError
+from tests.encoders.saving import save_weights
 
 HUBCONF = """
 dependencies = ["torch"]

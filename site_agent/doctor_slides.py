@@ -1,0 +1,114 @@
+"""Doctor: can each slide be read, and is there room for what the run would make of them?"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from pixcell_share.errors import PixcellError, SlideError
+from pixcell_share.slides import SlideRecord, find_slides, open_slide, unlisted_slides
+from site_agent.findings import Check, DoctorSettings, fail, ok, warn
+
+__all__ = ["examine_disk", "examine_slides"]
+
+_TILE_PX, _TILE_MPP = 256, 0.5
+_TILE_BYTES = 2 * 3 * _TILE_PX**2 + 8192  # private store, bundle, embedding and coordinates
+_SPARSE = 20  # a small biopsy covers a twentieth of its slide
+_SMALLEST = 2**30
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class SlideSurvey:
+    """What was learnt from opening every slide."""
+
+    checks: tuple[Check, ...]
+    tiles: int = 0
+    """Tiles of 256 px at 0.5 µm/px if tissue covered every slide."""
+
+
+def examine_slides(settings: DoctorSettings) -> SlideSurvey:
+    """Open every slide as the run would; one finding for all good ones, one for each bad one."""
+    if settings.slides is None:
+        return SlideSurvey(())
+    try:
+        records = find_slides(settings.slides, table=settings.table, mpp=settings.mpp)
+        unlisted = unlisted_slides(settings.slides, settings.table) if settings.table else []
+    except PixcellError as error:
+        return SlideSurvey((fail("slides", error.cause, error.remedy),))
+    outcomes = [_examine_slide(record) for record in records]
+    bad = [outcome for outcome in outcomes if isinstance(outcome, Check)]
+    good = [outcome for outcome in outcomes if not isinstance(outcome, Check)]
+    checks = (_summary(len(records), good), *bad, *_unlisted(unlisted), *_patients(settings))
+    return SlideSurvey(checks, sum(slide.tiles for slide in good))
+
+
+@dataclass(frozen=True)
+class _Readable:
+    mpp: float
+    tiles: int
+
+
+def _examine_slide(record: SlideRecord) -> Check | _Readable:
+    try:
+        with open_slide(record) as slide:
+            side = _TILE_PX * _TILE_MPP / slide.mpp
+            return _Readable(slide.mpp, int(slide.width / side) * int(slide.height / side))
+    except SlideError as error:
+        return fail(f"slide {record.slide_id}", error.cause, error.remedy)
+
+
+def _summary(count: int, good: list[_Readable]) -> Check:
+    if not good:
+        return fail("slides", f"none of {count} slides can be used", "see the reasons below")
+    low, high = min(slide.mpp for slide in good), max(slide.mpp for slide in good)
+    span = f"{low:.3g}" if high - low < 1e-3 else f"{low:.3g} to {high:.3g}"
+    return ok("slides", f"{len(good)} of {count} readable, {span} µm/px")
+
+
+def _unlisted(names: list[str]) -> list[Check]:
+    if not names:
+        return []
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return [
+        warn(
+            "slide table",
+            f"it names no row for {', '.join(names[:_SHOWN])}{more}: these stay out of the cohort",
+            "add a row for each slide that should take part",
+        )
+    ]
+
+
+def _patients(settings: DoctorSettings) -> list[Check]:
+    if settings.table is not None:
+        return []
+    return [
+        warn(
+            "patients",
+            "without a table each slide counts as its own patient",
+            "give --table with the columns slide,case_id if a patient has several slides",
+        )
+    ]
+
+
+def examine_disk(out: Path, tiles: int) -> Check:
+    """Free space beside what ``tiles`` tiles would take, one synthetic tile for each."""
+    free = shutil.disk_usage(nearest_folder(out)).free
+    most = max(tiles * _TILE_BYTES, _SMALLEST)
+    least = max(most // _SPARSE, _SMALLEST)
+    detail = f"{_gib(free)} free; a run takes {_gib(most)} at most, if tissue fills every slide"
+    remedy = "free some space or choose another --out; `synthesize --dry-run` gives the need"
+    if free < least:
+        return fail("disk", detail, remedy)
+    return warn("disk", detail, remedy) if free < most else ok("disk", detail)
+
+
+def nearest_folder(path: Path) -> Path:
+    """``path``, or the closest folder above it that exists."""
+    path = path.absolute()
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB"

@@ -1,0 +1,72 @@
+"""What the doctor is asked, and what it finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+__all__ = ["Check", "DoctorSettings", "Status", "fail", "ok", "warn"]
+
+Status = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding."""
+
+    name: str
+    status: Status
+    """``fail`` stops a run or leaves a slide out; ``warn`` does neither."""
+    detail: str
+    """What was found."""
+    remedy: str = ""
+    """What to do about it; empty where all is well."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorSettings:
+    """The run that a person has in mind; the fields are those of `pixcell-site synthesize`."""
+
+    slides: Path | None = None
+    """Folder of whole-slide images; None leaves them unexamined."""
+    table: Path | None = None
+    """CSV with ``slide,mpp,case_id,label``."""
+    mpp: float | None = None
+    """µm/px of slides that do not carry it."""
+    model: str = "nano"
+    """``nano``, a local folder, or a Hub repository."""
+    encoder: str | None = None
+    """Name in the encoder registry; by default nano's own for nano, else UNI2-h."""
+    weights: str | None = None
+    """Folder, file or repository of the encoder's weights."""
+    vae: str | None = None
+    """Folder or repository of the VAE, where the model's folder holds none."""
+    trust_remote_code: bool = False
+    """Let an encoder that ships as code (KEEP) run that code."""
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
+    out: Path
+    """Work folder of the run to come."""
+    home: Path
+    """The site's home folder, with its key."""
+
+    @property
+    def encoder_name(self) -> str:
+        """The encoder that would condition the generator."""
+        return self.encoder or ("nano" if self.model == "nano" else "uni2h")
+
+
+def ok(name: str, detail: str) -> Check:
+    """All is well."""
+    return Check(name, "ok", detail)
+
+
+def warn(name: str, detail: str, remedy: str) -> Check:
+    """The run would go through, but a person should know."""
+    return Check(name, "warn", detail, remedy)
+
+
+def fail(name: str, detail: str, remedy: str) -> Check:
+    """The run would stop here, or leave something out."""
+    return Check(name, "fail", detail, remedy)
