@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,17 +144,20 @@ def check_slides(
     blocks = [b for state in states if state.used for b in blocks_of(state, run.settings, key)]
     run.forget_checks(except_of=inventory)
     checker = Checker(run, real, index, models, Draws(run, models, key), clock)
-    results = []
-    with view.stage("check", sum(len(block.tiles) for block in blocks), "tiles") as advance:
-        for block in blocks:
-            path = run.checks(inventory, block.slide_id, block.number)
-            if not path.exists():
-                checked = checker.check(block)
-                with atomic_path(path) as part, part.open("wb") as stream:
-                    np.savez(stream, **vars(checked))
-            results.append((block, load_check(run, inventory, block, with_images=False)))
+
+    def place(block: Block) -> Path:
+        return run.checks(inventory, block.slide_id, block.number)
+
+    missing = [block for block in blocks if not place(block).exists()]
+    total = sum(len(block.tiles) for block in blocks)
+    done = total - sum(len(block.tiles) for block in missing)
+    with view.stage("check", total, "tiles", done) as advance:
+        for block in missing:
+            checked = checker.check(block)
+            with atomic_path(place(block)) as part, part.open("wb") as stream:
+                np.savez(stream, **vars(checked))
             advance(len(block.tiles))
-    return results
+    return [(block, load_check(run, inventory, block, with_images=False)) for block in blocks]
 
 
 def load_check(

@@ -61,6 +61,8 @@ class Clock:
 
     def save(self, path: Path) -> None:
         """Add this clock's work to what ``path`` holds, and start again at zero."""
+        if not self.work:
+            return
         for kind, work in load_times([path]).items():
             self.add(kind, work.seconds, work.units)
         values = {kind: asdict(work) for kind, work in sorted(self.work.items())}

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from pixcell_share.errors import PixcellError, SlideError
 from pixcell_share.files import atomic_path
-from pixcell_share.privacy import COARSE_PX, fingerprint
+from pixcell_share.privacy import fingerprint
+from pixcell_share.privacy.fingerprints import COARSE_PX
 from pixcell_share.slides import (
     SlideRecord,
     TileGrid,

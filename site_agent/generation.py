@@ -70,12 +70,13 @@ class Draws:
         self, slide_id: str, tiles: NDArray[np.int64], draws: NDArray[np.int64]
     ) -> Iterator[NDArray[np.uint8]]:
         """Synthetic tiles (H, W, 3), one for each tile position and draw number."""
-        features = read_features(self._run.features(slide_id))
+        with read_features(self._run.features(slide_id)) as features:
+            embeddings = np.concatenate([features[tile : tile + 1] for tile in tiles.tolist()])
+            coords = features.coords[tiles]
         seeds = [
             tile_seed(self._secret, slide_id, int(x), int(y), int(draw))
-            for (x, y), draw in zip(features.coords[tiles], draws, strict=True)
+            for (x, y), draw in zip(coords, draws, strict=True)
         ]
-        embeddings = np.stack([features[int(tile)] for tile in tiles])
         generator: PixCell = self._models.generator
         return generator.generate(embeddings, seeds, self._run.settings.sampler)
 

@@ -30,7 +30,7 @@ def given_grid(folder: Path, slide: Slide, tiling: TilingSettings) -> TileGrid:
         SlideError: there is none for the slide, or it was laid for other tiles.
     """
     name = f"{slide.slide_id}_patches.h5"
-    grid = read_coords(_find(folder, name), slide_mpp=slide.mpp)
+    grid = read_coords(_find(folder, name), slide)
     if grid.tile_px != tiling.tile_px or abs(grid.mpp / tiling.mpp - 1) > 0.02:
         raise SlideError(
             f"{name} is for tiles of {grid.tile_px} px at {grid.mpp:g} µm/px, "
@@ -49,19 +49,19 @@ def copy_features(
         SlideError: there are none for the slide, or they are of other tiles.
         SettingsError: they are of another encoder.
     """
-    given = read_features(_find(folder, f"{slide_id}.h5"))
-    if not np.array_equal(given.coords, grid.coords):
-        raise SlideError(
-            f"the features of {slide_id} are not of the tiles in use",
-            "give --coords with the files that the features were made from",
-        )
-    if given.dim != models.generator.embedding_dim:
-        raise SettingsError(
-            f"the features of {slide_id} have {given.dim} numbers a tile, and the model was "
-            f"trained with {models.generator.embedding_dim}",
-            "give the features of the encoder that the model was trained with",
-        )
-    write_features(target, grid, _rows(given), models.encoder.name)
+    with read_features(_find(folder, f"{slide_id}.h5")) as given:
+        if not np.array_equal(given.coords, grid.coords):
+            raise SlideError(
+                f"the features of {slide_id} are not of the tiles in use",
+                "give --coords with the files that the features were made from",
+            )
+        if given.dim != models.generator.embedding_dim:
+            raise SettingsError(
+                f"the features of {slide_id} have {given.dim} numbers a tile, and the model was "
+                f"trained with {models.generator.embedding_dim}",
+                "give the features of the encoder that the model was trained with",
+            )
+        write_features(target, grid, _rows(given), models.encoder.name)
 
 
 def _rows(features: FeatureFile) -> Iterator[NDArray[np.float32]]:

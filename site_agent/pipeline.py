@@ -89,7 +89,7 @@ class _Job:
 
     def prepare(self, records: Sequence[SlideRecord]) -> dict[str, Any]:
         """Tile, embed and generate; the steps that parts of a run do side by side."""
-        states = self._generated(records)
+        states = self._generated(records, self._tiled(records))
         return {
             "status": "part done",
             "exit_code": _exit_code(states),
@@ -99,11 +99,11 @@ class _Job:
 
     def whole(self, records: Sequence[SlideRecord]) -> dict[str, Any]:
         """All steps. What parts or earlier runs did is found and kept."""
-        states = tile_slides(self.run, records, self.view, self.clock)
+        states = self._tiled(records)
         before = self.run.release()
         if before and before["inputs"] == self._inputs(records, states) and self._stands(before):
             return {**before["outcome"], **self._places(), "status": "nothing to do"}
-        states = self._generated(records)
+        states = self._generated(records, states)
         if not any(state.used for state in states):
             raise NoTissueError(
                 f"none of the {len(records)} slides gave a tile",
@@ -116,14 +116,22 @@ class _Job:
         finally:
             real.close()
 
-    def _generated(self, records: Sequence[SlideRecord]) -> list[SlideState]:
-        run, view, clock = self.run, self.view, self.clock
+    def _tiled(self, records: Sequence[SlideRecord]) -> list[SlideState]:
         try:
-            states = tile_slides(run, records, view, clock)
-            if any(state.used for state in states):
-                run.pin_models(self.models.identities)
-                states = embed_slides(run, records, states, self.models, view, clock)
-                generate_slides(run, states, self.key, self.models, view, clock)
+            return tile_slides(self.run, records, self.view, self.clock)
+        finally:
+            self.clock.save(self.run.times)
+
+    def _generated(
+        self, records: Sequence[SlideRecord], states: list[SlideState]
+    ) -> list[SlideState]:
+        if not any(state.used for state in states):
+            return states
+        run, view, clock = self.run, self.view, self.clock
+        run.pin_models(self.models.identities)
+        try:
+            states = embed_slides(run, records, states, self.models, view, clock)
+            generate_slides(run, states, self.key, self.models, view, clock)
         finally:
             clock.save(run.times)
         return states

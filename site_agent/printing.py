@@ -23,9 +23,8 @@ _out = output()
 def show_key(home: SiteHome, key: SiteKey, as_json: bool) -> None:
     """Where the new key lies, and its fingerprint."""
     if as_json:
-        print_json(
-            {"home": str(home.folder), "key_id": key.key_id, "public_key": str(home.public_key)}
-        )
+        public = str(home.public_key)
+        print_json({"home": str(home.folder), "key_id": key.key_id, "public_key": public})
         return
     _out.print(f"private key  {home.private_key}  (never leaves this machine; back it up)")
     _out.print(f"public key   {home.public_key}  (give this to the hub)")

@@ -74,9 +74,9 @@ class RealTiles:
         index = NearCopyIndex(settings)
         for record in self._records:
             prints = np.load(self._run.fingerprints(record.slide_id), mmap_mode="r")
-            features = read_features(self._run.features(record.slide_id))
-            for start in range(0, len(prints), _ROWS):
-                stop = min(start + _ROWS, len(prints))
-                embeddings = one_vector(features[start:stop])
-                index.add(np.asarray(prints[start:stop], np.float32), embeddings)
+            with read_features(self._run.features(record.slide_id)) as features:
+                for start in range(0, len(prints), _ROWS):
+                    rows = slice(start, min(start + _ROWS, len(prints)))
+                    embeddings = one_vector(features[rows])
+                    index.add(np.asarray(prints[rows], np.float32), embeddings)
         return index

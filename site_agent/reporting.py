@@ -13,7 +13,8 @@ from PIL import Image
 
 import pixcell_share
 from pixcell_share.bundles import AuditResult
-from pixcell_share.privacy import ControlResult
+from pixcell_share.privacy import TRANSFORMS, ControlResult
+from pixcell_share.privacy.fingerprints import transform
 from pixcell_share.slides import SlideRecord, read_coords
 from site_agent.checking import CheckedBlock, final_image
 from site_agent.clock import load_times
@@ -183,14 +184,16 @@ class _Gallery:
             _, check, position = draw
             index = int(getattr(check, f"{kind}_index")[position])
             slide_id, x, y = self._place(index)
+            image = self._image(draw)
+            if kind == "pixel":
+                image = transform(image, TRANSFORMS.index(str(check.transform[position])))
             yield ClosePair(
-                synthetic=self._image(draw),
+                synthetic=image,
                 real=self._findings.real.image(index),
                 slide_id=slide_id,
                 x=x,
                 y=y,
                 score=float(getattr(check, score)[position]),
-                transform=str(check.transform[position]) if kind == "pixel" else "identity",
                 fate=_fate(check, position),
             )
 

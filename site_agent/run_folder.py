@@ -33,11 +33,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pixcell_share.bundles import MANIFEST_NAME, file_sha256
+from pixcell_share.bundles._codec import MANIFEST_NAME
+from pixcell_share.bundles.write import file_sha256
 from pixcell_share.errors import SlideError, WorkFolderError
 from pixcell_share.files import atomic_write_text, canonical_json, storage_errors
 from pixcell_share.privacy import NearCopySettings
-from pixcell_share.slides import SlideRecord, nominal_magnification
+from pixcell_share.slides import SlideRecord
+from pixcell_share.slides.grid_format import nominal_magnification
 from pixcell_share.weights import ModelIdentity
 from site_agent.settings import SynthesisSettings
 
@@ -177,18 +179,36 @@ class RunFolder:
 
     @contextmanager
     def _claimed(self) -> Iterator[None]:
-        """Hold the lock of this part; the system frees it however the process ends."""
+        """Hold the locks of this run; the system frees them however the process ends.
+
+        Parts share the folder with each other, the whole run with nobody.
+        """
         part = self.settings.part
-        name = f"part-{part.index}-of-{part.count}.lock" if part else "run.lock"
+        with self._locked("run.lock", fcntl.LOCK_SH if part else fcntl.LOCK_EX):
+            if part is None:
+                self._clear_unfinished()
+                yield
+                return
+            with self._locked(f"part-{part.index}-of-{part.count}.lock", fcntl.LOCK_EX):
+                yield
+
+    @contextmanager
+    def _locked(self, name: str, kind: int) -> Iterator[None]:
         with (self._work / name).open("w") as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, kind | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise WorkFolderError(
                     f"another process is working in {self.root}",
                     "wait for it, or choose another --out",
                 ) from error
             yield
+
+    def _clear_unfinished(self) -> None:
+        """Remove files that a killed run had begun to write."""
+        for path in self.root.rglob(".*.part"):
+            if path.is_file():
+                path.unlink()
 
     def pin_models(self, identities: Sequence[ModelIdentity]) -> None:
         """Remember which weights this run uses; refuse to go on with others of the same name.

@@ -33,17 +33,20 @@ def tile_slides(
     run: RunFolder, records: Sequence[SlideRecord], view: View, clock: Clock
 ) -> list[SlideState]:
     """The state of each slide in ``records``; slides done before are not opened again."""
-    states = []
-    with view.stage("tile", len(records), "slides") as advance:
-        for record in records:
-            state = run.state(record)
-            if state is None or (state.reason and state.reason["code"] in _WORTH_ANOTHER_TRY):
-                state = _tile_or_leave_out(run, record, clock)
-                if state.reason:
-                    view.say(f"left out {record.slide_id}: {state.reason['cause']}")
-            states.append(state)
+    states = {record.slide_id: run.state(record) for record in records}
+    missing = [record for record in records if _to_do(states[record.slide_id])]
+    with view.stage("tile", len(records), "slides", len(records) - len(missing)) as advance:
+        for record in missing:
+            state = _tile_or_leave_out(run, record, clock)
+            if state.reason:
+                view.say(f"left out {record.slide_id}: {state.reason['cause']}")
+            states[record.slide_id] = state
             advance(1)
-    return states
+    return [state for state in states.values() if state]
+
+
+def _to_do(state: SlideState | None) -> bool:
+    return state is None or bool(state.reason and state.reason["code"] in _WORTH_ANOTHER_TRY)
 
 
 def _tile_or_leave_out(run: RunFolder, record: SlideRecord, clock: Clock) -> SlideState:

@@ -1,0 +1,166 @@
+"""The main job as a user runs it, with a tiny model and drawn slides."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from pixcell_share.bundles import load_public_key, verify_bundle
+from site_agent.home import SiteHome
+from tests.site_agent.conftest import Finished, run_command
+
+Synthesize = Callable[..., Finished]
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
+    """Inode and change time of every file: a file that was written again differs."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix != ".lock"
+    }
+
+
+@pytest.mark.slow
+def test_a_folder_of_slides_becomes_a_bundle_that_verifies(
+    phantoms: Path, synthesize: Synthesize, site: SiteHome, tmp_path: Path
+) -> None:
+    table = phantoms / "slides.csv"
+    done = synthesize(phantoms, "--table", table)
+    assert done.code == 0, done.err
+    result = done.json
+    counts = result["counts"]
+    assert result["status"] == "done"
+    assert counts["slides"] == counts["slides_used"] == 2
+    assert counts["tiles_found"] == counts["tiles_embedded"] > 100
+    assert counts["tiles_conditioned"] == counts["tiles_generated"] == 12
+    assert counts["tiles_generated"] == counts["tiles_released"] + counts["tiles_dropped"]
+
+    bundle = verify_bundle(tmp_path / "run" / "bundle", [load_public_key(site.public_key)])
+    assert bundle.digest == result["digest"]
+    assert sum(bundle.manifest.counts.values()) == counts["tiles_released"]
+    assert set(bundle.manifest.cohort.classes) == labels(table)
+    with h5py.File(tmp_path / "run" / "bundle" / "shard-00000.h5") as shard:
+        assert shard["images"].shape == (counts["tiles_released"], 256, 256, 3)
+        assert shard["images"].dtype == np.uint8
+
+    before = snapshot(tmp_path / "run")
+    again = synthesize(phantoms, "--table", table)
+    assert again.code == 0
+    assert again.json["status"] == "nothing to do"
+    assert again.json["digest"] == result["digest"]
+    assert snapshot(tmp_path / "run") == before
+
+
+def labels(table: Path) -> set[str]:
+    return {line.split(",")[2] for line in table.read_text().splitlines()[1:]}
+
+
+@pytest.mark.slow
+def test_parts_done_apart_give_the_same_bytes(
+    phantoms: Path, synthesize: Synthesize, tmp_path: Path
+) -> None:
+    whole = synthesize(phantoms, out=tmp_path / "whole").json
+    for part in ("2/2", "1/2"):
+        done = synthesize(phantoms, "--array", part, out=tmp_path / "parts")
+        assert done.code == 0, done.err
+        assert done.json["status"] == "part done"
+        assert not (tmp_path / "parts" / "bundle").exists()
+    joined = synthesize(phantoms, out=tmp_path / "parts").json
+    assert joined["digest"] == whole["digest"]
+    assert joined["counts"] == whole["counts"]
+
+
+@pytest.mark.slow
+def test_bad_slides_are_left_out_with_their_reason(
+    phantoms: Path, synthesize: Synthesize, tmp_path: Path
+) -> None:
+    slides = tmp_path / "wsi"
+    (slides / "a").mkdir(parents=True)
+    (slides / "b").mkdir()
+    good = phantoms / "phantom_01.tiff"
+    shutil.copy(good, slides / "a" / "same.tiff")
+    shutil.copy(phantoms / "phantom_02.tiff", slides / "b" / "same.tiff")
+    (slides / "empty.svs").touch()
+    (slides / "text.svs").write_text("this is not a slide\n")
+    (slides / "cut.tiff").write_bytes(good.read_bytes()[:200_000])
+
+    done = synthesize(slides)
+    assert done.code == 3, done.err
+    result = done.json
+    codes = {entry["slide"]: entry["code"] for entry in result["left_out"]}
+    assert codes == {"empty": "unreadable", "text": "unreadable", "cut": "unreadable"}
+    assert all(entry["cause"] and entry["remedy"] for entry in result["left_out"])
+    counts = result["counts"]
+    assert counts["slides"] == 5 == counts["slides_used"] + counts["slides_left_out"]
+    contours = sorted(path.stem for path in (tmp_path / "run" / "contours_geojson").iterdir())
+    assert len(contours) == 2 and all(name.startswith("same-") for name in contours)
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert all(entry["cause"].split(":")[0] in report for entry in result["left_out"])
+
+
+def test_nothing_to_use_is_an_error_that_names_each_slide(
+    synthesize: Synthesize, tmp_path: Path
+) -> None:
+    (tmp_path / "wsi").mkdir()
+    (tmp_path / "wsi" / "text.svs").write_text("no slide")
+    done = synthesize(tmp_path / "wsi")
+    assert done.code == 1
+    assert done.json["error"]["code"] == "no_tissue"
+    assert "text" in done.json["error"]["remedy"]
+    assert not (tmp_path / "run" / "bundle").exists()
+
+
+def test_an_empty_folder_is_bad_usage(synthesize: Synthesize, tmp_path: Path) -> None:
+    (tmp_path / "wsi").mkdir()
+    done = synthesize(tmp_path / "wsi")
+    assert done.code == 2
+    assert "no slide" in done.json["error"]["cause"]
+
+
+@pytest.mark.slow
+def test_a_work_folder_of_other_settings_or_another_site_is_refused(
+    phantoms: Path, synthesize: Synthesize, tmp_path: Path
+) -> None:
+    one = tmp_path / "one"
+    one.mkdir()
+    shutil.copy(phantoms / "phantom_01.tiff", one)
+    assert synthesize(one).code == 0
+    before = snapshot(tmp_path / "run")
+
+    other = synthesize(one, "--per-tile", 2)
+    assert other.code == 2
+    assert "per_tile was 1, now 2" in other.json["error"]["cause"]
+
+    stranger = SiteHome(tmp_path / "stranger")
+    stranger.initialise()
+    foreign = synthesize(one, "--home", stranger.folder)
+    assert foreign.code == 2
+    assert "key_id" in foreign.json["error"]["cause"]
+    assert snapshot(tmp_path / "run") == before
+
+
+@pytest.mark.slow
+def test_a_dry_run_writes_nothing(phantoms: Path, synthesize: Synthesize, tmp_path: Path) -> None:
+    done = synthesize(phantoms, "--dry-run")
+    assert done.code == 0, done.err
+    plan = done.json
+    assert not (tmp_path / "run").exists()
+    assert plan["tiles"] > 100 and plan["synthetic"] == 12
+    assert plan["seconds"] > 0 and plan["bytes_needed"] > 0
+
+
+def test_the_first_run_makes_a_key_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "wsi").mkdir()
+    (tmp_path / "wsi" / "text.svs").write_text("no slide")
+    home = tmp_path / "home"
+    done = run_command(
+        "synthesize", "--slides", tmp_path / "wsi", "--out", tmp_path / "run", "--home", home
+    )
+    assert "made a new site key" in done.err
+    assert (home / "site.key").stat().st_mode & 0o077 == 0
