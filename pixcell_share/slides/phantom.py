@@ -20,10 +20,18 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from pixcell_share.files import atomic_path, atomic_write_text
-from pixcell_share.slides.phantom_nuclei import TYPES, Float, stamp
-from pixcell_share.slides.phantom_tissue import LABELS, Painting, noise, paint
+from pixcell_share.slides._phantom_canvas import ENLARGEMENT, Canvas, Float, noise
+from pixcell_share.slides._phantom_epithelium import paint_glands, paint_nests
+from pixcell_share.slides._phantom_nuclei import stamp
+from pixcell_share.slides._phantom_stroma import paint_collagen, paint_vessels, scatter_cells
+
+LABELS = ("gland", "tumour", "stroma")
+"""What a phantom slide mostly is."""
 
 _MPP = 0.25
+_CANVAS = (2560, 3072)
+"""Height and width of the canvas; the slide is twice as large."""
+
 _TILE = 256
 _QUALITY = 80
 _STRIP = 1024
@@ -69,17 +77,50 @@ def draw_demo_slides(folder: Path, *, count: int = 3, seed: int = 0) -> list[Pat
 
 def _draw(label: str, rng: np.random.Generator) -> NDArray[np.uint8]:
     """One phantom slide at full resolution, uint8 RGB (H, W, 3)."""
-    painting = paint((2560, 3072), label, rng)
-    height, width = (2 * side for side in painting.eosin.shape)
+    canvas = _paint(_CANVAS, label, rng)
+    height, width = (ENLARGEMENT * side for side in canvas.shape)
     nuclei = np.zeros((height, width), dtype=np.uint8)
-    for kind in TYPES:
-        stamp(nuclei, painting.nuclei_of(kind), _MPP, rng)
+    for group in canvas.nuclei_by_kind():
+        stamp(nuclei, group, _MPP, rng)
     stain = _stain(rng)
     picture = np.empty((height, width, 3), dtype=np.uint8)
     for top in range(0, height, _STRIP):
         rows = slice(top, min(top + _STRIP, height))
-        picture[rows] = _develop(painting, nuclei, stain, rows, rng)
+        picture[rows] = _develop(canvas, nuclei, stain, rows, rng)
     return picture
+
+
+def _paint(shape: tuple[int, int], label: str, rng: np.random.Generator) -> Canvas:
+    """One section of mostly ``label`` tissue on a canvas of ``shape`` (H, W)."""
+    canvas = Canvas(np.zeros(shape, np.float32), np.zeros(shape, np.float32), _section(shape, rng))
+    kinds = _regions(shape, label, rng)
+    direction = paint_collagen(canvas, rng)
+    taken = paint_glands(canvas, kinds == LABELS.index("gland"), rng)
+    taken |= paint_nests(canvas, kinds == LABELS.index("tumour"), ~taken, rng)
+    taken |= paint_vessels(canvas, ~taken, rng)
+    scatter_cells(canvas, ~taken, direction, 0.5 if label == "stroma" else 0.0, rng)
+    canvas.haematoxylin *= canvas.section
+    canvas.eosin *= canvas.section
+    return canvas
+
+
+def _section(shape: tuple[int, int], rng: np.random.Generator) -> Float:
+    """An irregular piece of tissue that leaves glass around it, 0 to 1, (H, W)."""
+    height, width = shape
+    y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    body = 0.83 - (np.abs(x) ** 2.6 + np.abs(y) ** 2.6).astype(np.float32)
+    for cell, amount in ((700, 0.13), (160, 0.05), (40, 0.02), (9, 0.006)):
+        body += amount * noise(shape, cell, rng)
+    return np.asarray(np.clip(body * 60, 0, 1))
+
+
+def _regions(shape: tuple[int, int], label: str, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Which of `LABELS` each pixel belongs to, (H, W); ``label`` holds the largest part."""
+    fields = [
+        noise(shape, 620, rng) + 0.25 * noise(shape, 120, rng) + (1.3 if name == label else 0.0)
+        for name in LABELS
+    ]
+    return np.asarray(np.argmax(fields, axis=0))
 
 
 def _stain(rng: np.random.Generator) -> _Stain:
@@ -94,19 +135,19 @@ def _stain(rng: np.random.Generator) -> _Stain:
 
 
 def _develop(
-    painting: Painting,
+    canvas: Canvas,
     nuclei: NDArray[np.uint8],
     stain: _Stain,
     rows: slice,
     rng: np.random.Generator,
 ) -> NDArray[np.uint8]:
-    """Rows of the slide as colours: the painting enlarged twice, nuclei and grain on top."""
+    """Rows of the slide as colours: the canvas enlarged twice, nuclei and grain on top."""
     focused = Image.fromarray(nuclei[rows]).filter(ImageFilter.GaussianBlur(0.8))
     chromatin = np.asarray(focused).astype(np.float32) / 255
     shape = chromatin.shape
     grain = 1 + 0.1 * noise(shape, 2.5, rng)
-    haematoxylin = _twice(painting.haematoxylin, rows) * grain + chromatin * _NUCLEAR_DENSITY
-    eosin = _twice(painting.eosin, rows) * grain * (1 - np.minimum(0.7 * chromatin, 0.45))
+    haematoxylin = _twice(canvas.haematoxylin, rows) * grain + chromatin * _NUCLEAR_DENSITY
+    eosin = _twice(canvas.eosin, rows) * grain * (1 - np.minimum(0.7 * chromatin, 0.45))
     picture = np.empty((*shape, 3), dtype=np.uint8)
     for channel in range(3):
         density = haematoxylin * stain.haematoxylin[channel] + eosin * stain.eosin[channel]

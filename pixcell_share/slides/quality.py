@@ -99,7 +99,8 @@ def edge_strength(tile: Image) -> float:
     window = down[:, : -2 * channels] + down[:, channels:-channels] + down[:, 2 * channels :]
     edges = np.clip(9 * wide[1:-1, channels:-channels] - window, 0, 255).astype(np.uint8)
     ring = int(flat.sum(dtype=np.uint32)) - int(flat[1:-1, channels:-channels].sum(dtype=np.uint32))
-    return (int(edges.sum(dtype=np.uint32)) + ring) / channels / (height * width)
+    total = int(edges.sum(dtype=np.uint32)) + ring
+    return float(total / channels / (height * width))
 
 
 def sharpness(tile: Image, mpp: float) -> float:

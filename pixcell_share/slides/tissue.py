@@ -88,7 +88,7 @@ class Tissue:
     @property
     def downsample(self) -> float:
         """Level-0 pixels per mask pixel."""
-        return self.width / self.mask.shape[1]
+        return float(self.width / self.mask.shape[1])
 
     @property
     def scale(self) -> tuple[float, float]:
