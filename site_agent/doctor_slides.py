@@ -15,7 +15,7 @@ __all__ = ["examine_disk", "examine_slides"]
 _TILE_PX, _TILE_MPP = 256, 0.5
 _TILE_BYTES = 2 * 3 * _TILE_PX**2 + 8192  # private store, bundle, embedding and coordinates
 _SPARSE = 20  # a small biopsy covers a twentieth of its slide
-_SMALLEST = 2**30
+_SMALLEST = 2**28  # stores, report and bundle of a single small slide
 _SHOWN = 20
 
 
@@ -95,11 +95,11 @@ def _patients(settings: DoctorSettings) -> list[Check]:
 def examine_disk(out: Path, tiles: int) -> Check:
     """Free space beside what ``tiles`` tiles would take, one synthetic tile for each."""
     free = shutil.disk_usage(nearest_folder(out)).free
-    most = max(tiles * _TILE_BYTES, _SMALLEST)
-    least = max(most // _SPARSE, _SMALLEST)
-    detail = f"{_gib(free)} free; a run takes {_gib(most)} at most, if tissue fills every slide"
+    most = tiles * _TILE_BYTES
+    need = f"; a run takes {_gib(most)} at most, if tissue fills every slide" if tiles else ""
+    detail = f"{_gib(free)} free{need}"
     remedy = "free some space or choose another --out; `synthesize --dry-run` gives the need"
-    if free < least:
+    if free < max(most // _SPARSE, _SMALLEST):
         return fail("disk", detail, remedy)
     return warn("disk", detail, remedy) if free < most else ok("disk", detail)
 

@@ -47,7 +47,8 @@ def examine_weights(settings: DoctorSettings) -> list[Check]:
     """Generator, VAE and encoder, each found or not, and whether they belong together."""
     generator = _find_generator(settings.model)
     checks = [_judge(_Wanted("generator", settings.model, "--model"), generator)]
-    checks.append(_examine_vae(settings, generator))
+    if generator is not None or settings.vae is not None or is_repo_id(settings.model):
+        checks.append(_examine_vae(settings, generator))
     try:
         spec = encoder_spec(settings.encoder_name, settings.weights)
     except PixcellError as error:
@@ -97,7 +98,7 @@ def _judge(wanted: _Wanted, found: Located | None) -> Check:
     if not is_repo_id(wanted.where) or Path(wanted.where).exists():
         return fail(
             wanted.name,
-            f"{wanted.where} does not hold the weights",
+            f"there are no such weights in {wanted.where}",
             f"name a folder that holds them, or a repository such as owner/name, with "
             f"{wanted.option}",
         )
