@@ -177,8 +177,8 @@ def _check_classes(labels: h5d.DatasetID, classes: list[str]) -> None:
     _require(fixed, "the attribute classes of labels is not of fixed-length text")
     same_size = attribute.shape == (len(names),) and kind.get_size() == max(map(len, names))
     _require(same_size, "the attribute classes of labels is not the manifest's")
-    values = np.empty(attribute.shape, dtype=attribute.dtype)
-    attribute.read(values)
+    values = np.empty(attribute.shape, dtype=f"S{kind.get_size()}")
+    attribute.read(values, mtype=kind)  # as stored: h5py's own dtype would import a codec
     _require(values.tolist() == names, "the attribute classes of labels is not the manifest's")
 
 

@@ -113,7 +113,7 @@ from tests.bundles.forging import COHORT, PASSED, make_tiles
 from pixcell_share.bundles import SiteKey, write_bundle
 key = SiteKey.load(Path(sys.argv[2]))
 tiles = make_tiles(12)
-made = write_bundle(Path(sys.argv[3]), COHORT, tiles, PASSED, key, count=12, shard_bytes=100_000)
+made = write_bundle(Path(sys.argv[3]), COHORT, tiles, PASSED, key, count=12, shard_bytes=85_000)
 print(made.digest)
 """
 
@@ -122,7 +122,7 @@ def test_same_bytes_from_other_folder_process_umask_zone_and_locale(tmp_path: Pa
     key_file = tmp_path / "site.key"
     key = SiteKey.create(key_file)
     here = tmp_path / "here"
-    write_bundle(here, COHORT, make_tiles(12), PASSED, key, count=12, shard_bytes=100_000)
+    write_bundle(here, COHORT, make_tiles(12), PASSED, key, count=12, shard_bytes=85_000)
     there = tmp_path / "another" / "place" / "there"
     command = [
         sys.executable,
