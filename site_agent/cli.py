@@ -1,4 +1,7 @@
-"""`pixcell-site`: what a data manager types. It parses, calls and prints."""
+"""`pixcell-site`: what a data manager types. It parses, calls and prints.
+
+Each command imports what it runs: torch and diffusers take seconds, and ``--help`` needs neither.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,6 @@ from typing import Annotated
 import typer
 
 from pixcell_share import console
-from pixcell_share.pixcell import SamplerSettings
-from pixcell_share.slides import TilingSettings, draw_demo_slides
-from site_agent import printing
-from site_agent.bench import run_bench
-from site_agent.doctor import DoctorSettings, run_doctor
-from site_agent.home import SiteHome
-from site_agent.pipeline import synthesize as run_synthesize
-from site_agent.plan import make_plan
-from site_agent.progress import choose_view
-from site_agent.settings import Part, SynthesisSettings
 
 app = console.application(
     "Make a synthetic copy of a slide cohort, check what it gives away, and sign it.",
@@ -31,7 +24,7 @@ app = console.application(
 
 Home = Annotated[
     Path | None,
-    typer.Option(help="Folder of the site's key and site.toml. [default: ~/.pixcell-share]",
+    typer.Option(help="Folder of the site's key and site.toml. (default: ~/.pixcell-share)",
                  envvar="PIXCELL_HOME", show_default=False),
 ]  # fmt: skip
 Slides = Annotated[Path, typer.Option(help="Folder of slides; sub-folders are searched.")]
@@ -47,7 +40,7 @@ Vae = Annotated[
 ]
 Encoder = Annotated[
     str | None,
-    typer.Option(help="Encoder that conditions. [default: nano for nano, else uni2h]"),
+    typer.Option(help="Encoder that conditions. (default: nano for nano, else uni2h)"),
 ]
 Weights = Annotated[str | None, typer.Option(help="Folder or repository of the encoder's weights.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
@@ -65,6 +58,9 @@ def init(
 
     Example: pixcell-site init --site hospital-a
     """
+    from site_agent import printing
+    from site_agent.home import SiteHome
+
     place = SiteHome.locate(home)
     key = place.initialise(site)
     printing.show_key(place, key, as_json)
@@ -88,6 +84,10 @@ def doctor(
 
     Example: pixcell-site doctor --slides ./wsi --model StonyBrook-CVLab/PixCell-256
     """
+    from site_agent import printing
+    from site_agent.doctor import DoctorSettings, run_doctor
+    from site_agent.home import SiteHome
+
     settings = DoctorSettings(
         slides=slides, table=table, mpp=mpp, model=model, encoder=encoder, weights=weights,
         vae=vae, device=device, out=out, home=SiteHome.locate(home).folder,
@@ -122,7 +122,7 @@ def synthesize(
     ] = None,
     steps: Annotated[int, typer.Option(help="Denoising steps.")] = 20,
     guidance_scale: Annotated[
-        float | None, typer.Option(help="Guidance. [default: 2.0 at 256 px, 1.2 at 1024 px]")
+        float | None, typer.Option(help="Guidance. (default: the model's own, 2.0 at 256 px and 1.2 at 1024 px)")
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Tiles generated together.")] = 16,
     device: Device = "auto",
@@ -145,6 +145,15 @@ def synthesize(
     pixcell-site synthesize --slides ./wsi --table slides.csv --model ./PixCell-256 --out run1
     pixcell-site synthesize --slides ./wsi --array 2/8
     """
+    from pixcell_share.pixcell import SamplerSettings
+    from pixcell_share.slides import TilingSettings
+    from site_agent import printing
+    from site_agent.home import SiteHome
+    from site_agent.pipeline import synthesize as run_synthesize
+    from site_agent.plan import make_plan
+    from site_agent.progress import choose_view
+    from site_agent.settings import Part, SynthesisSettings
+
     settings = SynthesisSettings(
         slides=slides, out=out, table=table, mpp=mpp, coords=coords, features=features,
         tiling=TilingSettings(tile_px=tile_px, mpp=tile_mpp),
@@ -168,7 +177,7 @@ def synthesize(
 @app.command()
 def bench(
     slides: Annotated[
-        Path | None, typer.Option(help="Folder of slides. [default: a drawn slide]")
+        Path | None, typer.Option(help="Folder of slides. (default: a drawn slide)")
     ] = None,
     model: Model = "nano",
     vae: Vae = None,
@@ -183,6 +192,11 @@ def bench(
 
     Example: pixcell-site bench --slides ./wsi --model ./PixCell-256 --device cuda
     """
+    from pixcell_share.pixcell import SamplerSettings
+    from site_agent import printing
+    from site_agent.bench import run_bench
+    from site_agent.settings import SynthesisSettings
+
     configure = partial(
         SynthesisSettings, model=model, vae=vae, encoder=encoder, weights=weights,
         sampler=SamplerSettings(batch_size=batch_size), device=device, dtype=dtype,
@@ -202,6 +216,9 @@ def demo_slides(
 
     Example: pixcell-site demo-slides ./demo-wsi
     """
+    from pixcell_share.slides import draw_demo_slides
+    from site_agent import printing
+
     paths = draw_demo_slides(folder, count=count, seed=seed)
     printing.show_paths("drew", paths, as_json)
 
