@@ -186,6 +186,7 @@ def hub() -> Iterator[ThreadingHTTPServer]:
 
 
 SCRIPT = """
+import huggingface_hub.constants  # as timm does: it reads the telemetry variable right here
 import json, sys
 from pixcell_share.errors import WeightsError
 from pixcell_share.weights import locate
