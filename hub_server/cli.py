@@ -32,7 +32,7 @@ def verify(
 ) -> None:
     """Accept a bundle, or say which file or field is wrong and what to do.
 
-    Exit: 0 accepted, 1 refused, 2 bad usage.
+    BUNDLE is the folder that a site sent. Exit: 0 accepted, 1 refused, 2 bad usage.
 
     \b
     pixcell-hub verify ./bundle --trust hospital-a.pub

@@ -38,6 +38,7 @@ __all__ = ["INTERRUPTED", "application", "output", "print_json", "run"]
 
 INTERRUPTED = 130
 _USAGE = 2
+_PIPE_WIDTH = 1000
 
 
 def application(purpose: str, examples: str = "") -> typer.Typer:
@@ -56,7 +57,7 @@ def application(purpose: str, examples: str = "") -> typer.Typer:
 
 def output() -> Console:
     """Standard output for people: styled in a terminal, plain and unwrapped in a pipe."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 def print_json(value: Mapping[str, Any]) -> None:

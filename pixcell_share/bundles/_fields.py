@@ -27,7 +27,8 @@ class Fields:
         return cls(file, "", _typed(file, "the outermost value", value, dict, "an object"))
 
     def path(self, name: str) -> str:
-        """The dotted name of a member."""
+        """The dotted name of a member, in printable ASCII: a stranger may have chosen it."""
+        name = ascii(name)[1:-1][:64]
         return f"{self.where}.{name}" if self.where else name
 
     def wrong(self, name: str, why: str) -> FormatError:
@@ -37,7 +38,7 @@ class Fields:
     def close(self, *known: str) -> None:
         """Refuse members that the format does not know."""
         if extra := sorted(set(self.values) - set(known)):
-            raise self.wrong(ascii(extra[0])[1:-1][:64], "is not known to the format")
+            raise self.wrong(extra[0], "is not known to the format")
 
     def any(self, name: str) -> Any:
         """The member as it is; it must be there."""

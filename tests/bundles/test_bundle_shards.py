@@ -328,7 +328,7 @@ for name, act in {
     "open": lambda: open("/etc/passwd").close(),
     "create": lambda: open(sys.argv[2] + "/made", "w").close(),
     "connect": lambda: socket.create_connection(("127.0.0.1", int(sys.argv[3])), 1).close(),
-    "memory": lambda: bytearray(8 << 30),
+    "memory": lambda: bytearray(1 << 30),
 }.items():
     try:
         act()
