@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from site_agent.doctor import Check, DoctorSettings, exit_code, print_checks, run_doctor
+from site_agent.doctor import (
+    Check,
+    DoctorSettings,
+    examine_versions,
+    exit_code,
+    print_checks,
+    run_doctor,
+)
 from site_agent.doctor_slides import examine_disk
 from site_agent.home import SiteHome
 
@@ -233,6 +240,23 @@ def test_the_disk(tmp_path: Path) -> None:
     assert examine_disk(tmp_path / "not" / "yet", 0).status == "ok"
     assert examine_disk(tmp_path, 2 * free // one_tile).status == "warn"
     assert examine_disk(tmp_path, 40 * free // one_tile).status == "fail"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "complaint"),
+    [
+        ("torch>=2", None),
+        ("torch>=99", "torch is"),
+        ("no-such-library", "no-such-library is not installed"),
+    ],
+)
+def test_library_versions(
+    wanted: str, complaint: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("site_agent.doctor.requires", lambda name: [wanted, "x>1; extra == 'dev'"])
+    check = examine_versions()
+    assert check.status == ("fail" if complaint else "ok")
+    assert complaint is None or complaint in check.detail
 
 
 def test_printing_and_json(healthy: DoctorSettings, capsys: pytest.CaptureFixture[str]) -> None:
