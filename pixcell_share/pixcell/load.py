@@ -34,6 +34,15 @@ LEGACY_KEYS = frozenset(
 MAY_BE_MISSING = "y_pos_embed.y_pos_embed"
 """The released PixCell-1024 file lacks this one key; it is computed from its formula."""
 _PREDICTIONS = {"epsilon", "v_prediction", "sample"}
+_NOISE_SCHEDULE = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "rescale_betas_zero_snr",
+    "prediction_type",
+)
 _AGAIN = "get the file again; an interrupted download is the usual cause"
 
 
@@ -113,8 +122,9 @@ def load_vae(folder: Path) -> Any:
 def load_scheduler(folder: Path) -> Any:
     """DPM-Solver++ with the noise schedule and prediction type of a ``scheduler/`` folder.
 
-    The folder may name another scheduler, as training scripts write it (DDPM); what it does not
-    say about the solver comes from diffusers' defaults: dpmsolver++, order 2, multistep.
+    A DPM-Solver config is taken as it is. From another scheduler's, such as the DDPM that a
+    training script writes, only the noise schedule and the prediction type are taken: its step
+    spacing is a default that nobody chose (DDPM's would start at step 950 of 1000).
 
     Raises:
         WeightsError: the file is missing or damaged (also as `WeightsMissingError`).
@@ -122,23 +132,30 @@ def load_scheduler(folder: Path) -> Any:
     """
     path = folder / "scheduler_config.json"
     config = read_json(path)
-    # The sampler has already cut off the learned variance; the scheduler must not cut again.
-    config = {key: value for key, value in config.items() if key != "variance_type"}
+    if config.get("_class_name") == DPMSolverMultistepScheduler.__name__:
+        # The sampler has already cut off the learned variance; the scheduler must not cut again.
+        kept = {key: value for key, value in config.items() if key != "variance_type"}
+    else:
+        kept = {key: config[key] for key in _NOISE_SCHEDULE if key in config}
+        if "prediction_type" not in kept:
+            raise _unfit_scheduler(path, f"is a {config.get('_class_name')} without epsilon or v")
     try:
-        scheduler = DPMSolverMultistepScheduler.from_config(config)
+        scheduler = DPMSolverMultistepScheduler.from_config(kept)
     except (ValueError, TypeError, NotImplementedError) as error:
-        raise WeightsMismatchError(f"{path} does not fit DPM-Solver++: {error}", _AGAIN) from error
-    kind, solver = scheduler.config.prediction_type, scheduler.config.algorithm_type
-    if kind not in _PREDICTIONS or scheduler.config.use_flow_sigmas:
-        raise WeightsMismatchError(
-            f"{path} asks for the prediction type {kind}", f"PixCell knows {sorted(_PREDICTIONS)}"
-        )
-    if solver.startswith("sde-"):
-        raise WeightsMismatchError(
-            f"{path} asks for {solver}, which draws fresh noise in every step",
-            "set algorithm_type to dpmsolver++: a tile's picture must follow from its seed",
-        )
+        raise _unfit_scheduler(path, f"fits no DPM-Solver++: {error}") from error
+    if scheduler.config.prediction_type not in _PREDICTIONS or scheduler.config.use_flow_sigmas:
+        raise _unfit_scheduler(path, f"asks for {scheduler.config.prediction_type}")
+    if scheduler.config.algorithm_type.startswith("sde-"):
+        raise _unfit_scheduler(path, "asks for a solver that draws fresh noise in every step")
     return scheduler
+
+
+def _unfit_scheduler(path: Path, why: str) -> WeightsMismatchError:
+    return WeightsMismatchError(
+        f"{path} {why}",
+        "use the scheduler config that belongs to the model: PixCell's predicts noise (epsilon) "
+        "or velocity (v_prediction), and its sampler is dpmsolver++",
+    )
 
 
 def _read_state(folder: Path) -> dict[str, Tensor]:

@@ -21,7 +21,12 @@ def patch_table(dim: int, side: int, interpolation_scale: float) -> Tensor:
         float32 ``(1, side * side, dim)``: what diffusers' ``PatchEmbed`` adds to its patches.
     """
     table: Tensor = get_2d_sincos_pos_embed(
-        dim, side, base_size=side, interpolation_scale=interpolation_scale, device="cpu"
+        dim,
+        side,
+        base_size=side,
+        interpolation_scale=interpolation_scale,
+        device=torch.device("cpu"),
+        output_type="pt",
     )
     return table.float().unsqueeze(0)
 
@@ -53,7 +58,8 @@ def token_table(dim: int, tokens: int, side: int, interpolation_scale: float) ->
     step = side / rows / interpolation_scale
     centres = torch.arange(rows, dtype=torch.float32, device="cpu") * step + step / 2
     grid = torch.stack(torch.meshgrid(centres, centres, indexing="xy"))
-    table: Tensor = get_2d_sincos_pos_embed_from_grid(dim, grid.reshape(2, 1, rows, rows))
+    grid = grid.reshape(2, 1, rows, rows)
+    table: Tensor = get_2d_sincos_pos_embed_from_grid(dim, grid, output_type="pt")
     return table.float().unsqueeze(0)
 
 

@@ -15,7 +15,9 @@ from pixcell_share.pixcell.transformer import PixCellTransformer2DModel
 
 @dataclass(frozen=True)
 class SamplerSettings:
-    """How tiles are drawn. All but ``batch_size`` change the pictures.
+    """How tiles are drawn.
+
+    ``batch_size`` changes a float32 picture by at most one grey level, the others change it.
 
     Raises:
         SettingsError: a value is out of range.

@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, DPMSolverMultistepScheduler
+from diffusers import (
+    AutoencoderKL,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+)
 from safetensors.torch import load_file, save_file
 
 from pixcell_share.errors import WeightsError, WeightsMismatchError, WeightsMissingError
@@ -189,6 +194,8 @@ def test_the_scheduler_follows_its_config(tmp_path, kind):
     config = scheduler.config
     assert (config.prediction_type, config.beta_end) == (kind, 0.03)
     assert (config.algorithm_type, config.solver_order) == ("dpmsolver++", 2)
+    scheduler.set_timesteps(20)
+    assert scheduler.timesteps[0] == 999
 
 
 def test_the_scheduler_does_not_cut_the_learned_variance_a_second_time(tmp_path):
@@ -209,8 +216,23 @@ def test_schedulers_that_do_not_fit_are_refused(tmp_path, config, named):
         load_scheduler(tmp_path)
 
 
+def test_a_flow_matching_scheduler_is_refused(tmp_path):
+    FlowMatchEulerDiscreteScheduler().save_pretrained(tmp_path)
+    with pytest.raises(WeightsMismatchError, match="is a FlowMatchEulerDiscreteScheduler"):
+        load_scheduler(tmp_path)
+
+
+def test_a_solver_config_is_taken_as_it_is(tmp_path):
+    DPMSolverMultistepScheduler(solver_order=3, timestep_spacing="leading").save_pretrained(
+        tmp_path
+    )
+    config = load_scheduler(tmp_path).config
+    assert (config.solver_order, config.timestep_spacing) == (3, "leading")
+
+
 def test_an_unknown_noise_schedule_is_refused(tmp_path):
-    (tmp_path / "scheduler_config.json").write_text('{"beta_schedule": "sideways"}')
+    config = '{"beta_schedule": "sideways", "prediction_type": "epsilon"}'
+    (tmp_path / "scheduler_config.json").write_text(config)
     with pytest.raises(WeightsMismatchError, match="sideways"):
         load_scheduler(tmp_path)
 

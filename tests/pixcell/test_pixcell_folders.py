@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import huggingface_hub.constants
+import numpy as np
 import pytest
 import torch
 
@@ -16,7 +17,7 @@ from pixcell_share.errors import (
     WeightsMismatchError,
     WeightsMissingError,
 )
-from pixcell_share.pixcell import PixCell, folders
+from pixcell_share.pixcell import PixCell, SamplerSettings, folders
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 VAE_REPO = "stabilityai/stable-diffusion-3.5-large"
@@ -137,6 +138,18 @@ def test_nano_without_its_weights(tmp_path, monkeypatch):
     with pytest.raises(WeightsMissingError, match="nano") as caught:
         PixCell.from_pretrained("nano")
     assert "pixcell-train nano" in caught.value.remedy
+
+
+@pytest.mark.skipif(not folders._NANO_FOLDER.is_dir(), reason="nano is not trained yet")
+def test_nano_is_in_the_package():
+    model = PixCell.from_pretrained("nano")
+    assert (model.tile_px, model.tokens) == (256, 1)
+    for identity in model.identities:
+        assert (identity.name, identity.source) == ("nano", "pixcell-share package")
+        assert (identity.licence, identity.noncommercial) == ("Apache-2.0", False)
+    given = np.zeros((1, model.embedding_dim), np.float32)
+    (tile,) = model.generate(given, [1], SamplerSettings(steps=2))
+    assert tile.std() > 1
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16", torch.bfloat16])
