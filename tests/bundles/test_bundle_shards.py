@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -83,6 +84,15 @@ def _filled(**arguments: Any) -> Edit:
     )
 
 
+def _deflated_twice(file: h5py.File) -> None:
+    settings = h5p.create(h5p.DATASET_CREATE)
+    settings.set_chunk(CHUNK)
+    settings.set_deflate(1)
+    settings.set_deflate(1)
+    h5d.create(file.id, b"images", h5t.STD_U8LE, h5s.create_simple(SHAPE), settings)
+    file["images"][:] = np.random.default_rng(0).integers(0, 256, SHAPE)
+
+
 def _group(file: h5py.File) -> None:
     file.create_group("images")
 
@@ -145,6 +155,7 @@ HOSTILE: dict[str, tuple[Edit, str]] = {
     ),
     "lzf filter": (_replace("images", _filled(compression="lzf")), "filter that is not allowed"),
     "scale-offset filter": (_replace("images", _filled(scaleoffset=0)), "filter that is not"),
+    "deflated twice": (_replace("images", _deflated_twice), "applies a filter twice"),
     "can grow": (_replace("images", _filled(maxshape=(None, *SHAPE[1:]))), "can grow"),
     "float images": (_replace("images", _typed("images", "f4")), "another data type"),
     "signed images": (_replace("images", _typed("images", "i1")), "another data type"),
@@ -192,6 +203,10 @@ HOSTILE: dict[str, tuple[Edit, str]] = {
     "references for class names": (_object_reference, "fixed-length text"),
     "other class names": (
         lambda f: f["labels"].attrs.__setitem__("classes", np.array([b"normal", b"tumoor"])),
+        "classes of labels is not the manifest's",
+    ),
+    "padded class names": (
+        lambda f: f["labels"].attrs.__setitem__("classes", np.array([b"normal", b"tumour"], "S99")),
         "classes of labels is not the manifest's",
     ),
     "label out of range": (lambda f: f["labels"].__setitem__(0, 2), "label that names no class"),
@@ -251,6 +266,38 @@ def test_a_broken_deflate_stream_is_found(bundle: Path, key: SiteKey) -> None:
     path.write_bytes(data)
     sign_anew(bundle, key)
     with pytest.raises(FormatError, match="damaged"):
+        verify_bundle(bundle, [key.public])
+
+
+def test_chunks_that_claim_more_than_the_file_holds(bundle: Path, key: SiteKey) -> None:
+    """The index can state any size; were it believed, a bomb would look like plain data."""
+    path = bundle / SHARD
+    write_shard(path, images={"chunks": CHUNK, "compression": "gzip"}, count=COUNT)
+    with h5py.File(path) as file:
+        size = file["images"].id.get_chunk_info(2).size
+    data = path.read_bytes()
+    entry = struct.pack("<IIQ", size, 0, 2)  # size, filter mask, first row: a key of the B-tree
+    assert data.count(entry) == 1
+    path.write_bytes(data.replace(entry, struct.pack("<IIQ", 1 << 30, 0, 2)))
+    sign_anew(bundle, key)
+    with pytest.raises(FormatError, match="images is larger than the file"):
+        verify_bundle(bundle, [key.public])
+
+
+def test_a_chunk_of_more_than_16_mib(bundle: Path, key: SiteKey) -> None:
+    path, count = bundle / SHARD, 6000
+    chunk = {"chunks": (count, *SHAPE[1:]), "compression": "gzip"}
+    write_shard(path, images=chunk, count=count)
+
+    def edit(manifest: dict[str, Any]) -> None:
+        predicate = manifest["predicate"]
+        predicate["shards"][0]["count"] = count
+        predicate["tiles"]["count"] += count - COUNT
+        for entry in predicate["classes"]:
+            entry["count"] += (count - COUNT) // 2
+
+    sign_anew(bundle, key, edit_manifest=edit)
+    with pytest.raises(FormatError, match="more than 16 MiB"):
         verify_bundle(bundle, [key.public])
 
 
