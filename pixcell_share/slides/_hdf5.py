@@ -19,16 +19,54 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 
+class Sink(io.FileIO):
+    """The bytes of an HDF5 file; a failed write is kept, to be raised outside of HDF5.
+
+    The HDF5 library cannot close a file after a failed write, and crashes the process later. So it
+    never hears of one: it writes on into the void, and `raise_error` tells what happened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+b")
+        self._error: OSError | None = None
+
+    def write(self, data: Buffer, /) -> int:
+        """Write all of ``data``, or take it as written once something failed."""
+        left = memoryview(data).cast("B")
+        size = left.nbytes
+        try:
+            while left.nbytes and self._error is None:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self._error = error
+        return size
+
+    def truncate(self, size: int | None = None, /) -> int:
+        """Set the length of the file."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self._error = self._error or error
+            return 0
+
+    def raise_error(self) -> None:
+        """Raise the first failure, if there was one."""
+        if self._error is not None:
+            raise self._error
+
+
 @contextmanager
-def create_hdf5(path: Path) -> Iterator[h5py.File]:
+def create_hdf5(path: Path) -> Iterator[tuple[h5py.File, Sink]]:
     """A new file that takes the place of ``path`` when the block succeeds.
+
+    Ask the sink for errors now and then in a block that takes long.
 
     Raises:
         StorageError: the disk is full, or the folder cannot be written.
     """
-    with atomic_path(path) as temporary, _SinkFile(temporary) as sink:
+    with atomic_path(path) as temporary, Sink(temporary) as sink:
         with h5py.File(sink, "w") as file:
-            yield file
+            yield file, sink
         sink.raise_error()
 
 
@@ -84,34 +122,3 @@ def read_rows(dataset: h5py.Dataset, path: Path, rows: Any = ()) -> NDArray[Any]
 def file_error(path: Path, problem: str) -> SlideError:
     """The error for a coords or features file."""
     return SlideError(f"{path.name} {problem}", "make the file again, or take it out of the folder")
-
-
-class _SinkFile(io.FileIO):
-    """A file that fails once and then takes every write as done.
-
-    After a failed write the HDF5 library cannot close its file, and crashes the process at exit.
-    So it may close, and `raise_error` tells what happened.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "w+b")
-        self._error: OSError | None = None
-
-    def write(self, data: Buffer, /) -> int:
-        left = memoryview(data).cast("B")
-        size = left.nbytes
-        try:
-            while left.nbytes and self._error is None:
-                left = left[super().write(left) :]
-        except OSError as error:
-            self._error = error
-            raise
-        return size
-
-    def truncate(self, size: int | None = None, /) -> int:
-        return super().truncate(size) if self._error is None else 0
-
-    def raise_error(self) -> None:
-        """Raise what went wrong, if it has not reached the caller yet."""
-        if self._error is not None:
-            raise self._error

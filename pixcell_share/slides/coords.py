@@ -36,7 +36,7 @@ def write_coords(path: Path, grid: TileGrid) -> None:
     Raises:
         StorageError: the disk is full, or the folder cannot be written.
     """
-    with create_hdf5(path) as file:
+    with create_hdf5(path) as (file, _):
         add_coords(file, grid)
 
 

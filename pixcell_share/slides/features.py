@@ -91,7 +91,7 @@ def write_features(
         SettingsError: the blocks hold more or fewer rows than the grid has tiles.
         StorageError: the disk is full, or the folder cannot be written.
     """
-    with create_hdf5(path) as file:
+    with create_hdf5(path) as (file, sink):
         add_coords(file, grid)
         written = 0
         for block in blocks:
@@ -102,6 +102,7 @@ def write_features(
             if written + len(block) <= len(grid):
                 dataset[written : written + len(block)] = block
             written += len(block)
+            sink.raise_error()
         if written != len(grid):
             raise SettingsError(
                 f"{path.name}: {written} embeddings for {len(grid)} tiles",

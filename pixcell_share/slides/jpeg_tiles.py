@@ -136,8 +136,7 @@ class JpegTiles:
 
     def _decode(self, level: int, shrink: int, index: int) -> NDArray[np.uint8]:
         stored = self._stored[level]
-        data = os.pread(self._file, int(stored.sizes[index]), int(stored.offsets[index]))
-        stream = complete_stream(data, stored.tables, ycbcr=stored.ycbcr)
+        stream = self._stream(stored, index)
         height, width = stored.tile_height // shrink, stored.tile_width // shrink
         tile: NDArray[np.uint8] = simplejpeg.decode_jpeg(stream, min_height=height, min_width=width)
         if tile.shape != (height, width, 3):
@@ -145,18 +144,27 @@ class JpegTiles:
         self.decoded_tiles += 1
         return tile
 
+    def _stream(self, stored: _StoredLevel, index: int) -> bytes:
+        data = os.pread(self._file, int(stored.sizes[index]), int(stored.offsets[index]))
+        return complete_stream(data, stored.tables, ycbcr=stored.ycbcr)
+
     def _probe(self) -> None:
-        """Decode one tile of each level, to find streams that this decoder does not take."""
+        """Look at one header of each level, to find streams that this decoder does not take.
+
+        A stream with a good header that then fails to decode is damage: OpenSlide fails on it too.
+        """
         for level, stored in enumerate(self._stored):
             present = np.flatnonzero(stored.sizes)
             if not len(present):
                 continue
             try:
-                self._decode(level, 1, int(present[0]))
+                size = simplejpeg.decode_jpeg_header(self._stream(stored, int(present[0])))[:2]
             except (ValueError, IndexError) as error:
                 raise UnsupportedLayoutError(
                     f"the JPEG tiles of level {level} cannot be decoded: {error}"
                 ) from error
+            if size != (stored.tile_height, stored.tile_width):
+                raise UnsupportedLayoutError(f"the JPEG tiles of level {level} measure {size}")
 
 
 def _find_stored_levels(

@@ -188,7 +188,7 @@ def _open_handle(record: SlideRecord) -> openslide.OpenSlide:
             f"{name} is not a slide that OpenSlide knows, or its beginning is damaged", _REMEDY
         ) from error
     except openslide.OpenSlideError as error:
-        raise SlideUnreadableError(f"{name} is truncated or damaged: {error}", _REMEDY) from error
+        raise SlideUnreadableError(f"{name} cannot be opened: {error}", _REMEDY) from error
     handle.set_cache(openslide.OpenSlideCache(CACHE_BYTES))
     return handle
 
