@@ -21,10 +21,10 @@ SHARPNESS_LIMIT = 0.105
 """A tile less sharp than this is out of focus. H&E in focus measures 0.125 to 0.45 at 1 µm/px;
 the same tiles blurred with sigma 2 µm measure 0.065 to 0.105 (shared data, 700 tiles)."""
 
-GLASS_LEVEL = 200
+GLASS_LEVEL = 180
 """Every channel of a pixel of clear glass is at least this bright."""
 
-GLASS_CHROMA = 30
+GLASS_CHROMA = 25
 """Largest difference between the channels of a pixel of clear glass."""
 
 
