@@ -1,13 +1,10 @@
-"""Slides, tiny models and a way to run `pixcell-site` as a user does."""
+"""Slides, a tiny model, a site, and the main job on them."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +12,8 @@ import pytest
 
 from pixcell_share.slides import draw_demo_slides
 from site_agent.home import SiteHome
+from tests.site_agent.program import Finished, Running, start
 from tests.tiny import make_tiny_model
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -43,45 +39,36 @@ def site(tmp_path: Path) -> SiteHome:
 
 
 @dataclass
-class Finished:
-    """What a command came to."""
+class MainJob:
+    """`pixcell-site synthesize` with the tiny model, two steps and six tiles a slide."""
 
-    code: int
-    out: str
-    err: str
+    folder: Path
+    model: Path
+    site: SiteHome
+    _runs: Any = field(default_factory=count)
 
     @property
-    def json(self) -> dict[str, Any]:
-        values: dict[str, Any] = json.loads(self.out.strip().splitlines()[-1])
-        return values
+    def out(self) -> Path:
+        """The work folder where a call names none."""
+        return self.folder / "run"
 
+    def start(
+        self, slides: Path, *more: object, out: Path | None = None, file_limit: int | None = None
+    ) -> Running:
+        """Start it; ``more`` options come last, and win."""
+        words = [
+            "synthesize", "--slides", slides, "--out", out or self.out,
+            "--home", self.site.folder, "--model", self.model, "--encoder", "nano",
+            "--weights", self.model / "encoder", "--steps", 2, "--max-tiles", 6,
+            "--batch-size", 4, "--json", *more,
+        ]  # fmt: skip
+        return start(self.folder / f"log-{next(self._runs)}", *words, file_limit=file_limit)
 
-def run_command(*words: object, env: dict[str, str] | None = None) -> Finished:
-    """Run `pixcell-site` in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", "from site_agent.cli import main; main()", *map(str, words)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    return Finished(done.returncode, done.stdout, done.stderr)
+    def __call__(self, slides: Path, *more: object, **options: Any) -> Finished:
+        """Run it to its end."""
+        return self.start(slides, *more, **options).wait()
 
 
 @pytest.fixture
 def synthesize(tmp_path: Path, tiny_model: Path, site: SiteHome) -> Callable[..., Finished]:
-    """`pixcell-site synthesize` with the tiny model, two steps and six tiles a slide."""
-
-    def run(slides: Path, *more: object, out: Path | None = None) -> Finished:
-        return run_command("synthesize", *arguments(slides, out or tmp_path / "run"), *more)
-
-    def arguments(slides: Path, out: Path) -> list[object]:
-        return [
-            "--slides", slides, "--out", out, "--home", site.folder, "--model", tiny_model,
-            "--encoder", "nano", "--weights", tiny_model / "encoder", "--steps", 2,
-            "--max-tiles", 6, "--batch-size", 4, "--json",
-        ]  # fmt: skip
-
-    return run
+    return MainJob(tmp_path, tiny_model, site)

@@ -1,85 +1,64 @@
-"""Killed at any moment, the same command goes on and gives the same bytes."""
+"""Stopped at any moment, the same command goes on and gives the same bytes."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import signal
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from site_agent.home import SiteHome
+from tests.site_agent.conftest import MainJob
 
 _KILLS = 20
 
 
-def _synthesize(words: list[str]) -> None:
-    """What the console script does; the fork server has imported it beforehand."""
-    import torch
-
-    from site_agent import cli
-
-    torch.set_num_threads(1)
-    with open(os.devnull, "w") as nowhere:
-        sys.stdout = sys.stderr = nowhere
-        sys.argv = ["pixcell-site", *words]
-        cli.main()
-
-
-@pytest.fixture(scope="module")
-def server() -> multiprocessing.context.ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["site_agent.cli"])
-    return context
+def manifest(out: Path) -> bytes:
+    return (out / "bundle" / "manifest.dsse.json").read_bytes()
 
 
 @pytest.mark.slow
-def test_kill_at_twenty_random_moments(
-    server: multiprocessing.context.ForkServerContext,
-    tmp_path: Path,
-    tiny_model: Path,
-    phantoms: Path,
-    site: SiteHome,
-) -> None:
-    def start(out: Path) -> multiprocessing.process.BaseProcess:
-        words = [
-            "synthesize", "--slides", phantoms, "--out", out, "--home", site.folder,
-            "--model", tiny_model, "--encoder", "nano", "--weights", tiny_model / "encoder",
-            "--steps", "2", "--max-tiles", "12", "--batch-size", "4", "--json",
-        ]  # fmt: skip
-        process = server.Process(target=_synthesize, args=([str(word) for word in words],))
-        process.start()
-        return process
-
-    def digest(out: Path) -> bytes:
-        return (out / "bundle" / "manifest.dsse.json").read_bytes()
-
+def test_kill_at_twenty_random_moments(synthesize: MainJob, phantoms: Path, tmp_path: Path) -> None:
     began = time.monotonic()
-    unbroken = start(tmp_path / "unbroken")
-    unbroken.join()
-    assert unbroken.exitcode == 0
+    assert synthesize(phantoms, "--max-tiles", 12, out=tmp_path / "unbroken").code == 0
     whole = time.monotonic() - began
 
-    moments = random.Random(time.time_ns())
+    seed = time.time_ns()
+    print("seed of the moments:", seed)
+    moments = random.Random(seed)
     kills = finished = 0
-    while kills < _KILLS:
+    while True:
         out = tmp_path / f"broken-{finished}"
-        process = start(out)
-        process.join(moments.uniform(0.02, 0.6) * whole)
-        if process.is_alive():
-            os.kill(process.pid or 0, signal.SIGKILL)
-            process.join()
+        running = synthesize.start(phantoms, "--max-tiles", 12, out=out)
+        if kills < _KILLS:
+            running.process.join(moments.uniform(0.02, 0.6) * whole)
+        if kills < _KILLS and running.process.is_alive():
+            running.process.kill()
+            running.process.join()
+            assert running.process.exitcode == -signal.SIGKILL
             kills += 1
             continue
-        assert process.exitcode == 0
-        assert digest(out) == digest(tmp_path / "unbroken")
+        done = running.wait()
+        assert done.code == 0, done.err
+        assert manifest(out) == manifest(tmp_path / "unbroken")
+        assert not [path for path in out.rglob(".*.part") if path.is_file()]
         finished += 1
-    last = start(out)
-    last.join()
-    assert last.exitcode == 0
-    assert digest(out) == digest(tmp_path / "unbroken")
-    assert not list(out.rglob("*.part")), "what a killed run left behind was not cleared"
+        if kills == _KILLS:
+            return
+
+
+@pytest.mark.slow
+def test_ctrl_c_loses_nothing(synthesize: MainJob, phantoms: Path, tmp_path: Path) -> None:
+    unbroken = synthesize(phantoms, out=tmp_path / "unbroken").json
+    running = synthesize.start(phantoms)
+    while not list(synthesize.out.glob("work/draws/*/*.npy")):
+        time.sleep(0.01)
+        assert running.process.is_alive()
+    os.kill(running.process.pid, signal.SIGINT)
+    stopped = running.wait()
+    assert stopped.code == 130
+    assert stopped.json["error"]["code"] == "interrupted"
+    assert not (synthesize.out / "bundle").exists()
+    assert synthesize(phantoms).json["digest"] == unbroken["digest"]

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+import time
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import tifffile
 
 from pixcell_share.bundles import load_public_key, verify_bundle
 from site_agent.home import SiteHome
-from tests.site_agent.conftest import Finished, run_command
-
-Synthesize = Callable[..., Finished]
+from tests.site_agent.conftest import MainJob
+from tests.site_agent.program import run
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
@@ -28,7 +28,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
 
 @pytest.mark.slow
 def test_a_folder_of_slides_becomes_a_bundle_that_verifies(
-    phantoms: Path, synthesize: Synthesize, site: SiteHome, tmp_path: Path
+    phantoms: Path, synthesize: MainJob, site: SiteHome, tmp_path: Path
 ) -> None:
     table = phantoms / "slides.csv"
     done = synthesize(phantoms, "--table", table)
@@ -63,7 +63,7 @@ def labels(table: Path) -> set[str]:
 
 @pytest.mark.slow
 def test_parts_done_apart_give_the_same_bytes(
-    phantoms: Path, synthesize: Synthesize, tmp_path: Path
+    phantoms: Path, synthesize: MainJob, tmp_path: Path
 ) -> None:
     whole = synthesize(phantoms, out=tmp_path / "whole").json
     for part in ("2/2", "1/2"):
@@ -78,7 +78,7 @@ def test_parts_done_apart_give_the_same_bytes(
 
 @pytest.mark.slow
 def test_bad_slides_are_left_out_with_their_reason(
-    phantoms: Path, synthesize: Synthesize, tmp_path: Path
+    phantoms: Path, synthesize: MainJob, tmp_path: Path
 ) -> None:
     slides = tmp_path / "wsi"
     (slides / "a").mkdir(parents=True)
@@ -105,7 +105,7 @@ def test_bad_slides_are_left_out_with_their_reason(
 
 
 def test_nothing_to_use_is_an_error_that_names_each_slide(
-    synthesize: Synthesize, tmp_path: Path
+    synthesize: MainJob, tmp_path: Path
 ) -> None:
     (tmp_path / "wsi").mkdir()
     (tmp_path / "wsi" / "text.svs").write_text("no slide")
@@ -116,7 +116,7 @@ def test_nothing_to_use_is_an_error_that_names_each_slide(
     assert not (tmp_path / "run" / "bundle").exists()
 
 
-def test_an_empty_folder_is_bad_usage(synthesize: Synthesize, tmp_path: Path) -> None:
+def test_an_empty_folder_is_bad_usage(synthesize: MainJob, tmp_path: Path) -> None:
     (tmp_path / "wsi").mkdir()
     done = synthesize(tmp_path / "wsi")
     assert done.code == 2
@@ -125,7 +125,7 @@ def test_an_empty_folder_is_bad_usage(synthesize: Synthesize, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_a_work_folder_of_other_settings_or_another_site_is_refused(
-    phantoms: Path, synthesize: Synthesize, tmp_path: Path
+    phantoms: Path, synthesize: MainJob, tmp_path: Path
 ) -> None:
     one = tmp_path / "one"
     one.mkdir()
@@ -146,7 +146,7 @@ def test_a_work_folder_of_other_settings_or_another_site_is_refused(
 
 
 @pytest.mark.slow
-def test_a_dry_run_writes_nothing(phantoms: Path, synthesize: Synthesize, tmp_path: Path) -> None:
+def test_a_dry_run_writes_nothing(phantoms: Path, synthesize: MainJob, tmp_path: Path) -> None:
     done = synthesize(phantoms, "--dry-run")
     assert done.code == 0, done.err
     plan = done.json
@@ -159,8 +159,59 @@ def test_the_first_run_makes_a_key_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "wsi").mkdir()
     (tmp_path / "wsi" / "text.svs").write_text("no slide")
     home = tmp_path / "home"
-    done = run_command(
-        "synthesize", "--slides", tmp_path / "wsi", "--out", tmp_path / "run", "--home", home
-    )
+    words = ("--slides", tmp_path / "wsi", "--out", tmp_path / "run", "--home", home)
+    done = run(tmp_path / "log", "synthesize", *words)
     assert "made a new site key" in done.err
     assert (home / "site.key").stat().st_mode & 0o077 == 0
+
+
+def test_a_slide_without_mpp_is_left_out_until_it_is_given(
+    phantoms: Path, synthesize: MainJob, tmp_path: Path
+) -> None:
+    slides = tmp_path / "wsi"
+    slides.mkdir()
+    shutil.copy(phantoms / "phantom_01.tiff", slides)
+    with tifffile.TiffFile(phantoms / "phantom_02.tiff") as tiff:
+        pixels = tiff.pages[0].asarray()[:1536, :1536]
+    tifffile.imwrite(slides / "bare.tiff", pixels, tile=(256, 256), photometric="rgb")
+
+    first = synthesize(slides)
+    assert first.code == 3, first.err
+    assert [entry["code"] for entry in first.json["left_out"]] == ["mpp_missing"]
+    assert "--mpp" in first.json["left_out"][0]["remedy"]
+    features = synthesize.out / "20x_256px_0px_overlap" / "features_nano" / "phantom_01.h5"
+    made = features.stat().st_mtime_ns
+
+    table = tmp_path / "slides.csv"
+    table.write_text("slide,mpp\nbare.tiff,0.25\nphantom_01.tiff,\n")
+    second = synthesize(slides, "--table", table)
+    assert second.code == 0, second.err
+    assert second.json["counts"]["slides_used"] == 2
+    assert features.stat().st_mtime_ns == made, "a finished slide was done again"
+    assert second.json["digest"] != first.json["digest"]
+    kept = synthesize.out / f"bundle-{first.json['digest'][:12]}"
+    assert kept.is_dir(), "the earlier bundle was not kept"
+
+
+@pytest.mark.parametrize("limit", [60_000, 400_000])
+def test_a_full_disk_is_said_plainly_and_loses_nothing(
+    limit: int, phantoms: Path, synthesize: MainJob, tmp_path: Path
+) -> None:
+    unbroken = synthesize(phantoms, out=tmp_path / "unbroken").json
+    full = synthesize(phantoms, file_limit=limit)
+    assert full.code == 1
+    assert full.json["error"]["code"] == "storage"
+    assert "full" in full.json["error"]["cause"]
+    assert not (synthesize.out / "bundle").exists()
+    assert synthesize(phantoms).json["digest"] == unbroken["digest"]
+
+
+def test_two_processes_do_not_share_a_work_folder(phantoms: Path, synthesize: MainJob) -> None:
+    running = synthesize.start(phantoms)
+    while not (synthesize.out / "run.json").exists():
+        time.sleep(0.01)
+        assert running.process.is_alive()
+    second = synthesize(phantoms)
+    assert second.code == 2
+    assert "another process" in second.json["error"]["cause"]
+    assert running.wait().code == 0
