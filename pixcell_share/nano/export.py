@@ -1,0 +1,102 @@
+"""Write the shipped folder: fp16 safetensors and configs that other programs read."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from pixcell_share.files import atomic_write_bytes
+from pixcell_share.nano.encoder import INPUT_PX, MEAN, STD, EncoderSettings
+from pixcell_share.nano.transformer import build_scheduler
+
+MODEL_NAME = "diffusion_pytorch_model.safetensors"
+
+
+def export(
+    folder: Path,
+    *,
+    vae: Any,
+    transformer: Any,
+    encoder: nn.Module,
+    encoder_settings: EncoderSettings,
+    guidance_scale: float,
+) -> int:
+    """Write ``vae/``, ``transformer/``, ``scheduler/``, ``encoder/`` and ``model_index.json``.
+
+    Args:
+        folder: the folder to fill; files of an earlier export are replaced one by one.
+        vae: with its ``scaling_factor`` and ``shift_factor`` in the config.
+        transformer: a `PixCellTransformer2DModel`.
+        encoder: the ViT without a head.
+        encoder_settings: what it was built with.
+        guidance_scale: the guidance that the evaluation found best.
+
+    Returns:
+        Size of all weights in bytes.
+
+    Raises:
+        StorageError: the disk is full, or the folder cannot be written.
+    """
+    for name, model in (("vae", vae), ("transformer", transformer)):
+        atomic_write_bytes(folder / name / MODEL_NAME, _fp16(model.state_dict()))
+        _write_json(folder / name / "config.json", _config(model))
+    atomic_write_bytes(folder / "encoder" / "model.safetensors", _fp16(encoder.state_dict()))
+    _write_json(folder / "encoder" / "config.json", encoder_config(encoder_settings))
+    _write_json(folder / "scheduler" / "scheduler_config.json", _config(build_scheduler()))
+    _write_json(folder / "model_index.json", _index(guidance_scale))
+    return sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
+
+
+def encoder_config(settings: EncoderSettings) -> dict[str, Any]:
+    """How `pixcell_share.encoders.nano` builds the encoder and prepares its input."""
+    return {
+        "architecture": settings.architecture,
+        "kwargs": {"num_classes": 0, **settings.model_args()},
+        "dim": settings.dim,
+        "input_px": INPUT_PX,
+        "interpolation": "bicubic",
+        "mean": list(MEAN),
+        "std": list(STD),
+        "licence": "Apache-2.0",
+        "noncommercial": False,
+    }
+
+
+def _index(guidance_scale: float) -> dict[str, Any]:
+    return {
+        "_class_name": "PixCellPipeline",
+        "guidance_scale": guidance_scale,
+        "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
+        "transformer": ["pixcell_share.pixcell", "PixCellTransformer2DModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+
+
+def _fp16(state: Mapping[str, Tensor]) -> bytes:
+    """Safetensors bytes; half precision throughout."""
+    half = {name: value.detach().cpu().half().contiguous() for name, value in state.items()}
+    unsafe = [name for name, value in half.items() if not bool(torch.isfinite(value).all())]
+    if unsafe:
+        raise ValueError(f"not finite in fp16: {', '.join(unsafe)}")
+    return save(half, metadata={"format": "pt"})
+
+
+def _config(model: Any) -> dict[str, Any]:
+    """The config as the class itself saves it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        model.save_config(scratch)
+        (path,) = Path(scratch).glob("*.json")
+        config: dict[str, Any] = json.loads(path.read_text())
+    config.pop("_name_or_path", None)
+    return config
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    atomic_write_bytes(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())

@@ -1,0 +1,92 @@
+"""All settings of a training run, and the named sets of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from pixcell_share.nano.autoencoder import VaeSettings
+from pixcell_share.nano.batches import MixSettings
+from pixcell_share.nano.decoder import DecoderSettings
+from pixcell_share.nano.encoder import EncoderSettings
+from pixcell_share.nano.latents import LatentSettings
+from pixcell_share.nano.loop import Budget
+from pixcell_share.nano.phantom import PhantomSettings
+from pixcell_share.nano.tiles import SplitSettings
+from pixcell_share.nano.transformer import TransformerSettings
+
+
+@dataclass(frozen=True)
+class NanoSettings:
+    """What a run of `pixcell-train nano` does."""
+
+    split: SplitSettings = field(default_factory=SplitSettings)
+    """What is held out."""
+    mix: MixSettings = field(default_factory=MixSettings)
+    """Shares of the sources."""
+    phantom: PhantomSettings | None = field(default_factory=PhantomSettings)
+    """Drawn slides to mix in; None for none."""
+    vae: VaeSettings = field(default_factory=VaeSettings)
+    """Stage 1."""
+    encoder: EncoderSettings = field(default_factory=EncoderSettings)
+    """Stage 2."""
+    latents: LatentSettings = field(default_factory=LatentSettings)
+    """What stage 3 learns from."""
+    transformer: TransformerSettings = field(default_factory=TransformerSettings)
+    """Stage 3."""
+    decoder: DecoderSettings = field(default_factory=DecoderSettings)
+    """Stage 4."""
+    seed: int = 0
+    """Of weights, batches and noise."""
+
+
+def cpu() -> NanoSettings:
+    """One core per stage, about an hour and a half in all: the settings of the shipped weights."""
+    return NanoSettings()
+
+
+def gpu() -> NanoSettings:
+    """One H100 or H200, about 25 minutes in all; the weights stay under 40 MB in fp16."""
+    return NanoSettings(
+        vae=VaeSettings(
+            channels=(48, 96, 144, 192),
+            crop_px=128,
+            batch=64,
+            rate=1e-3,
+            kl=1e-3,
+            budget=Budget(steps=30_000, minutes=7),
+        ),
+        encoder=EncoderSettings(batch=256, budget=Budget(steps=4_000, minutes=3)),
+        latents=LatentSettings(copies=1_000, crops_per_field=80, batch=128),
+        transformer=TransformerSettings(
+            heads=5,
+            layers=7,
+            batch=256,
+            average=0.9995,
+            budget=Budget(steps=60_000, minutes=11),
+        ),
+        decoder=DecoderSettings(budget=Budget(steps=12_000, minutes=3)),
+    )
+
+
+def tiny() -> NanoSettings:
+    """A few steps of the smallest models: to try the machinery, never to ship."""
+    few = Budget(steps=3, minutes=math.inf)
+    return NanoSettings(
+        phantom=None,
+        vae=VaeSettings(channels=(8, 8, 8, 8), crop_px=32, batch=2, budget=few),
+        encoder=EncoderSettings(dim=48, depth=1, heads=3, batch=4, describe_tiles=2, budget=few),
+        latents=LatentSettings(copies=1, crops_per_field=1, batch=8),
+        transformer=TransformerSettings(heads=2, head_dim=16, layers=1, batch=4, budget=few),
+        decoder=DecoderSettings(budget=few),
+    )
+
+
+PRESETS: Mapping[str, Callable[[], NanoSettings]] = {"cpu": cpu, "gpu": gpu, "tiny": tiny}
+"""Settings by name, as ``--preset`` takes them."""
+
+
+def with_minutes(budget: Budget, minutes: float | None) -> Budget:
+    """``budget`` with another limit of wall time, where one is given."""
+    return budget if minutes is None else replace(budget, minutes=minutes)
