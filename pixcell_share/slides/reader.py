@@ -14,8 +14,9 @@ from PIL import Image
 from pixcell_share.errors import NotBrightfieldError, SlideUnreadableError
 from pixcell_share.slides._mpp import Resolution, resolve_mpp
 from pixcell_share.slides._pyramid import Level, Window, best_level, read_square
+from pixcell_share.slides._stored_tiles import UnsupportedLayoutError
 from pixcell_share.slides.grid_format import level0_tile_px
-from pixcell_share.slides.jpeg_tiles import JpegTiles, UnsupportedLayoutError
+from pixcell_share.slides.jpeg_tiles import JpegTiles
 from pixcell_share.slides.records import SlideRecord
 
 CACHE_BYTES = 96 * 2**20

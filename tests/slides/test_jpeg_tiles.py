@@ -186,6 +186,20 @@ def test_damage_in_the_middle_is_found_when_it_is_read(tmp_path, reader):
             next(tiles)
 
 
+def test_a_header_that_asks_for_gigabytes_is_damage(tmp_path):
+    path = write_slide(tmp_path / "a.tif", texture(512, 512))
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages[0]
+        tiff.filehandle.seek(page.dataoffsets[3])
+        stream = tiff.filehandle.read(page.databytecounts[3])
+        at = page.dataoffsets[3] + stream.index(b"\xff\xc0") + 5
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(b"\xff\x00\xff\x00")
+    with opened(path) as slide, pytest.raises(SlideUnreadableError, match="65280 x 65280 px"):
+        list(read_tiles(slide, full_grid(slide)))
+
+
 @pytest.mark.parametrize("reader", ["auto", "jpeg", "openslide"])
 def test_a_stored_tile_that_ends_half_way_is_found(tmp_path, reader):
     path = write_slide(tmp_path / "a.tif", texture(256, 256))
@@ -241,7 +255,7 @@ def test_the_file_is_closed_with_the_slide(shared_data, tmp_path):
     with opened(path) as slide:
         fast = _fast(slide)
         fast.read_window(Window(0, 1, 0, 0, 10, 10))
-    with pytest.raises(OSError, match="Bad file descriptor"):
+    with pytest.raises(SlideUnreadableError, match="Bad file descriptor"):
         fast.read_window(Window(0, 1, 0, 0, 10, 10))
 
 

@@ -115,5 +115,6 @@ def test_the_large_slide_is_what_it_says(tmp_path, large_slide_maker):
         assert [round(level.downsample) for level in slide.levels] == [1, 4, 16, 64]
         coarse = slide.region(4096, 4096, 64, 8.0).reshape(16, 4, 16, 4, 3)
         fine = slide.square(4096, 4096, 1024, 1024).reshape(16, 64, 16, 64, 3)
-        assert np.abs(coarse.mean(axis=(1, 3)) - fine.mean(axis=(1, 3))).mean() < 2
+        # Moved by a sixteenth of the square they would differ by 16.
+        assert np.abs(coarse.mean(axis=(1, 3)) - fine.mean(axis=(1, 3))).mean() < 4
         assert slide.square(0, 0, 256, 256).min() > 235
