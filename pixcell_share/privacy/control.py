@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pixcell_share.privacy.fingerprints import CONTRAST_FLOOR, DETAIL_PX, Images, reduce_grey
+from pixcell_share.privacy.fingerprints import DETAIL, Images, structure
 from pixcell_share.privacy.intervals import Share
 from pixcell_share.privacy.near_copies import NearCopyIndex, Nearest, RealTile
 from pixcell_share.privacy.plants import PLANTS
@@ -60,7 +60,7 @@ class ControlResult:
     """Real tiles drawn to find ones with something in them to recognise."""
 
     featureless: int
-    """Of these, how many had nothing in them (`CONTRAST_FLOOR`) and were not copied."""
+    """Of these, how many had nothing in them (`Scale.floor`) and were not copied."""
 
     @property
     def caught(self) -> Share:
@@ -111,7 +111,7 @@ def _recognisable(
     examined = 0
     for candidate in rng.permutation(len(index))[: 8 * wanted].tolist():
         examined += 1
-        if reduce_grey(real_tile(candidate)[None], DETAIL_PX).std() >= CONTRAST_FLOOR:
+        if structure(real_tile(candidate)[None], DETAIL).std() >= DETAIL.floor:
             chosen.append(candidate)
         if len(chosen) == wanted:
             break

@@ -7,11 +7,10 @@ from numpy.typing import NDArray
 from skimage.feature import match_template
 
 from pixcell_share.privacy.fingerprints import (
-    CONTRAST_FLOOR,
-    DETAIL_PX,
+    DETAIL,
     TRANSFORMS,
     Images,
-    reduce_grey,
+    structure,
     transform,
 )
 
@@ -22,15 +21,16 @@ def shifted_correlation(picture: Floats, other: Floats, shift: int) -> float:
     """Highest normalised cross-correlation of the middle of ``picture`` with ``other``.
 
     Args:
-        picture: (S, S) grey levels, 0 to 255; a frame of ``shift`` pixels is cut off it.
+        picture: (S, S), as `structure` gives it at `DETAIL`; a frame of ``shift`` pixels is cut
+            off it.
         other: (S, S), where the rest is searched.
         shift: largest shift in pixels, in each direction.
 
     Returns:
-        -1 to 1, faded to 0 where either picture is featureless (`CONTRAST_FLOOR`).
+        -1 to 1, faded to 0 where either picture is featureless (`Scale.floor`).
     """
     middle = picture[shift:-shift, shift:-shift] if shift else picture
-    fade = min(1.0, float(middle.std()) / CONTRAST_FLOOR, float(other.std()) / CONTRAST_FLOOR)
+    fade = min(1.0, float(middle.std()) / DETAIL.floor, float(other.std()) / DETAIL.floor)
     if fade == 0.0:
         return 0.0
     return fade * float(np.clip(match_template(other, middle).max(), -1.0, 1.0))
@@ -42,12 +42,12 @@ def aligned(image: Images, other: Images, shift: int = 4) -> tuple[Images, str]:
     Args:
         image: (H, W, 3).
         other: (H, W, 3).
-        shift: as in `shifted_correlation`, at `DETAIL_PX` pixels.
+        shift: as in `shifted_correlation`.
 
     Returns:
         The turned image and the name of the turn, one of `TRANSFORMS`.
     """
-    small, fixed = (reduce_grey(picture[None], DETAIL_PX)[0] for picture in (image, other))
+    small, fixed = (structure(picture[None], DETAIL)[0] for picture in (image, other))
     scores = [
         shifted_correlation(transform(small, turn).astype(np.float32), fixed, shift)
         for turn in range(len(TRANSFORMS))

@@ -1,9 +1,9 @@
 """Nearest real tile of each synthetic tile, in pixels and in an encoder.
 
-Pixels: fingerprints (16 x 16 grey levels) are compared with *all* real tiles under the eight flips
-and rotations, exactly, by matrix products in blocks. The best few are then fetched and compared at
-64 x 64 grey levels over small shifts; the highest correlation is the score. Encoder: the highest
-cosine over all real tiles.
+Pixels: fingerprints (16 x 16 grey pictures) are compared with *all* real tiles under the eight
+flips and rotations, exactly, by matrix products in blocks. The best few are then fetched and
+compared as 64 x 64 grey pictures over small shifts; the highest correlation is the score.
+Encoder: the highest cosine over all real tiles.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pixcell_share.privacy._store import RowStore
 from pixcell_share.privacy._topk import top_k
 from pixcell_share.privacy.correlate import shifted_correlation
 from pixcell_share.privacy.fingerprints import (
-    DETAIL_PX,
+    DETAIL,
     TRANSFORMS,
     Images,
     fingerprint,
-    reduce_grey,
+    structure,
     transform,
     variants,
 )
@@ -40,8 +40,8 @@ _DECIMALS = 6
 class NearCopySettings:
     """When a synthetic tile counts as a near copy of a real one."""
 
-    pixel_limit: float = 0.75
-    """Correlation of 64 x 64 grey levels from which a tile is a near copy."""
+    pixel_limit: float = 0.6
+    """Correlation of 64 x 64 pictures from which a tile is a near copy."""
 
     embedding_limit: float = 0.99
     """Cosine in the encoder from which a tile is a near copy."""
@@ -49,7 +49,7 @@ class NearCopySettings:
     candidates: int = 4
     """Real tiles, nearest by fingerprint, that may be compared at full detail."""
 
-    candidate_limit: float = 0.45
+    candidate_limit: float = 0.55
     """Correlation of fingerprints below which only the nearest of them is: fetching the pixels of
     a real tile is slow, and every planted copy lies above (benchmarks/near_copies.py)."""
 
@@ -130,7 +130,7 @@ class NearCopyIndex:
             raise ValueError(f"{len(images)} images for {len(embeddings)} embeddings")
         in_encoder = self._nearest_embeddings(_unit(embeddings))
         candidates = self._candidates(variants(fingerprint(images)))
-        details = reduce_grey(images, DETAIL_PX)
+        details = structure(images, DETAIL)
         compared = zip(details, candidates, in_encoder, strict=True)
         return [
             self._decide(self._nearest_pixels(detail, candidate, real_tile), similar)
@@ -177,7 +177,7 @@ class NearCopyIndex:
         """The best of the candidates at full detail: index, correlation, transform."""
         found = []
         for index, turn in candidates:
-            real = reduce_grey(real_tile(index)[None], DETAIL_PX)[0]
+            real = structure(real_tile(index)[None], DETAIL)[0]
             turned = transform(detail, turn).astype(np.float32)
             score = shifted_correlation(turned, real, self.settings.shift)
             found.append((index, round(score, _DECIMALS), turn))
