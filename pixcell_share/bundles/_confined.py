@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -84,9 +83,7 @@ def _environment() -> dict[str, str]:
 
 
 def _end(status: int) -> str:
-    if status >= 0:
-        return f"exit {status}"
-    return signal.Signals(-status).name
+    return f"exit {status}" if status >= 0 else f"signal {-status}"
 
 
 def _printable(text: object) -> str:

@@ -34,7 +34,7 @@ MEMORY_BYTES = 1 << 30
 _ALLOWED_FILTERS = {h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32}
 _PR_SET_NO_NEW_PRIVS = 38
 _LANDLOCK_CREATE, _LANDLOCK_RESTRICT = 444, 446
-_LANDLOCK_ALL_OF_ABI_1 = (1 << 13) - 1
+_LANDLOCK_ASK_VERSION, _LANDLOCK_ALL_FILES, _LANDLOCK_ALL_TCP = 1, (1 << 13) - 1, 3
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 
 
@@ -60,6 +60,9 @@ def main() -> None:
 
 def confine(cpu_seconds: int) -> None:
     """Give up what reading bytes does not need. Limits are a must, the rest as the kernel can."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_NEWNET) != 0:
+        libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
     for limit, value in (
         (resource.RLIMIT_AS, MEMORY_BYTES),
         (resource.RLIMIT_CPU, cpu_seconds),
@@ -68,17 +71,16 @@ def confine(cpu_seconds: int) -> None:
         (resource.RLIMIT_NPROC, 0),
     ):
         resource.setrlimit(limit, (value, value))
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(_CLONE_NEWNET) != 0:
-        libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    _forbid_files(libc)
+    _forbid_paths_and_ports(libc)
 
 
-def _forbid_files(libc: ctypes.CDLL) -> None:
-    """Landlock (Linux 5.13) with no rule at all: from here on no path can be opened."""
-    handled = ctypes.c_uint64(_LANDLOCK_ALL_OF_ABI_1)
-    ruleset = libc.syscall(_LANDLOCK_CREATE, ctypes.byref(handled), ctypes.sizeof(handled), 0)
+def _forbid_paths_and_ports(libc: ctypes.CDLL) -> None:
+    """Landlock with no rule at all: no path (Linux 5.13), no TCP port (6.7) can be opened."""
+    version = libc.syscall(_LANDLOCK_CREATE, None, 0, _LANDLOCK_ASK_VERSION)
+    rights = [_LANDLOCK_ALL_FILES] + ([_LANDLOCK_ALL_TCP] if version >= 4 else [])
+    handled = (ctypes.c_uint64 * len(rights))(*rights)
+    ruleset = libc.syscall(_LANDLOCK_CREATE, handled, ctypes.sizeof(handled), 0)
     if ruleset >= 0:
         libc.syscall(_LANDLOCK_RESTRICT, ruleset, 0)
         os.close(ruleset)

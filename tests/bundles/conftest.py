@@ -28,3 +28,8 @@ def good(key: SiteKey, tmp_path_factory: pytest.TempPathFactory) -> BundleSummar
 def bundle(good: BundleSummary, tmp_path: Path) -> Path:
     """A copy of the good bundle that a test may spoil."""
     return Path(shutil.copytree(good.folder, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def other_key(tmp_path: Path) -> SiteKey:
+    return SiteKey.create(tmp_path / "other.key")

@@ -10,6 +10,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pytest
 
 from pixcell_share.bundles import (
     AuditResult,
@@ -17,8 +18,10 @@ from pixcell_share.bundles import (
     Cohort,
     GenerationSettings,
     SiteKey,
+    verify_bundle,
 )
 from pixcell_share.bundles._envelope import Envelope
+from pixcell_share.errors import BundleError, PixcellError
 from pixcell_share.files import canonical_json
 from pixcell_share.weights import ModelIdentity
 
@@ -123,3 +126,14 @@ def _subjects(folder: Path, wanted: Callable[[str], bool]) -> list[dict[str, Any
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def refusal(bundle: Path, *keys: SiteKey) -> PixcellError:
+    """The error that the bundle is refused with; it may not name any path of this machine."""
+    with pytest.raises(BundleError) as caught:
+        verify_bundle(bundle, [key.public for key in keys])
+    error = caught.value
+    assert error.remedy
+    assert str(bundle) not in error.cause + error.remedy
+    assert str(Path.cwd()) not in error.cause + error.remedy
+    return error
