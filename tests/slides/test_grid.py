@@ -211,7 +211,8 @@ def test_a_slide_that_is_too_coarse(slide_of, field):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"tile_px": 8}, {"mpp": 0}, {"overlap_px": 256}, {"overlap_px": -1}, {"min_tissue": 2}]
+    "wrong",
+    [{"tile_px": 8}, {"mpp": 0}, {"overlap_px": 256}, {"overlap_px": -1}, {"min_tissue": 2}],
 )
 def test_settings_that_cannot_be(wrong):
     with pytest.raises(SettingsError):
