@@ -40,7 +40,7 @@ def tissue_tiles(shared_data) -> list[np.ndarray]:
     fields = sorted((shared_data / "breast_fields" / "images").iterdir())[:15]
     tiles = [tile for path in fields for tile in _tiles(_picture(path, 2))]
     tiles += [_picture(path) for path in sorted((shared_data / "lung_tiles").glob("*/*"))[::400]]
-    return tiles + [_picture(shared_data / "stain" / "histoqc_template1.png")[:256, :256]]
+    return [*tiles, _picture(shared_data / "stain" / "histoqc_template1.png")[:256, :256]]
 
 
 @pytest.mark.parametrize("side", [64, 224, 256])
@@ -113,7 +113,7 @@ def test_every_stained_picture_is_brightfield(shared_data):
 
 def test_the_fluorescence_slide_is_refused(shared_data):
     path = shared_data / "slides" / "fluorescence_not_HE.ndpi"
-    with pytest.raises(NotBrightfieldError, match="fluorescence_not_HE.*dark"):
+    with pytest.raises(NotBrightfieldError, match=r"fluorescence_not_HE.*dark"):
         open_slide(SlideRecord(path.stem, path))
 
 
