@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,11 +20,18 @@ def verify(bundle: Path, trust: Sequence[Path]) -> VerifiedBundle:
         BundleError: the bundle is refused; see `pixcell_share.bundles.verify_bundle`.
     """
     keys = [load_public_key(path) for path in trust]
-    total = sum(path.stat().st_size for path in bundle.iterdir() if path.is_file())
     columns = (TextColumn("verify"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     terminal = Console(stderr=True)
     with Progress(
         *columns, console=terminal, transient=True, disable=not terminal.is_terminal
     ) as progress:
-        task = progress.add_task("", total=total)
+        task = progress.add_task("", total=_total_bytes(bundle))
         return verify_bundle(bundle, keys, on_bytes=lambda count: progress.advance(task, count))
+
+
+def _total_bytes(bundle: Path) -> int | None:
+    """For the bar only; what cannot be looked at is left to `verify_bundle` to name."""
+    try:
+        return sum(entry.stat(follow_symlinks=False).st_size for entry in os.scandir(bundle))
+    except OSError:
+        return None

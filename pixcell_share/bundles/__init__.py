@@ -4,7 +4,7 @@ The format is described in ``docs/formats.md``.
 """
 
 from pixcell_share.bundles.audit import AuditResult, AuditTest, Verdict
-from pixcell_share.bundles.cohort import Cohort, GenerationSettings, Manifest, Shard
+from pixcell_share.bundles.cohort import Cohort, GenerationSettings, Manifest, Shard, check_name
 from pixcell_share.bundles.keys import PublicKey, SiteKey, load_public_key
 from pixcell_share.bundles.order import shuffled_order
 from pixcell_share.bundles.verify import VerifiedBundle, verify_bundle
@@ -22,6 +22,7 @@ __all__ = [
     "SiteKey",
     "Verdict",
     "VerifiedBundle",
+    "check_name",
     "load_public_key",
     "shuffled_order",
     "verify_bundle",
