@@ -72,7 +72,7 @@ def control(caught: int = 32) -> ControlResult:
 
 
 def report(**changed) -> Report:
-    pixels, encoder = np.array([0.2, 0.4, 0.6]), np.array([0.7, 0.8, 0.9])
+    pixels, encoder = np.array([0.2, 0.3, 0.5]), np.array([0.7, 0.8, 0.9])
     values = {
         "site": "Example Hospital",
         "audit": first_checks(pixels, encoder, control(), LIMITS),
@@ -96,7 +96,7 @@ def report(**changed) -> Report:
         ],
         "pairs": [Pair(slide_id="first", x=1, y=2, real=tile(0), synthetic=(tile(1), tile(2)))],
         "closest_in_pixels": [
-            ClosePair(synthetic=tile(3), real=tile(4), slide_id="first", x=0, y=0, score=0.6)
+            ClosePair(synthetic=tile(3), real=tile(4), slide_id="first", x=0, y=0, score=0.5)
         ],
         "closest_in_encoder": [],
         "pixel_scores": pixels,
