@@ -55,8 +55,8 @@ def _first_usable(settings: SynthesisSettings) -> tuple[SlideRecord, TileGrid]:
     for record in find_slides(settings.slides):
         try:
             with open_slide(record) as slide:
-                grid, _ = lay_grid(slide, find_tissue(slide, settings.tissue), settings.tiling)
-                return record, grid
+                tissue = find_tissue(slide, settings.tissue)
+                return record, lay_grid(slide, tissue, settings.tiling)
         except SlideError as error:
             problems.append(error.cause)
     raise SlideError(f"no slide can be used: {'; '.join(problems)}", "run `pixcell-site doctor`")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,13 +166,10 @@ def load_check(
 ) -> CheckedBlock:
     """Read the verdict on a block; ``with_images`` also the later draws that replaced some."""
     with np.load(run.checks(inventory, block.slide_id, block.number)) as stored:
-        empty = np.empty((0, 0, 0, 3), np.uint8)
-        return CheckedBlock(
-            **{
-                name: stored[name] if with_images or name != "images" else empty
-                for name in stored.files
-            }
-        )
+        values: dict[str, Any] = {
+            name: stored[name] for name in stored.files if with_images or name != "images"
+        }
+    return CheckedBlock(**{"images": np.empty((0, 0, 0, 3), np.uint8), **values})
 
 
 def final_image(

@@ -55,9 +55,9 @@ def copy_features(
                 f"the features of {slide_id} are not of the tiles in use",
                 "give --coords with the files that the features were made from",
             )
-        if given.dim != models.generator.embedding_dim:
+        if given.shape[-1] != models.generator.embedding_dim:
             raise SettingsError(
-                f"the features of {slide_id} have {given.dim} numbers a tile, and the model was "
+                f"the features of {slide_id} have {given.shape[-1]} numbers a tile, and the model was "
                 f"trained with {models.generator.embedding_dim}",
                 "give the features of the encoder that the model was trained with",
             )

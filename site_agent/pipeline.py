@@ -14,10 +14,10 @@ from pixcell_share.bundles import SiteKey
 from pixcell_share.errors import NoTissueError, ReleaseRefusedError
 from pixcell_share.privacy import first_checks, run_control
 from pixcell_share.slides import SlideRecord, find_slides
-from site_agent.checking import Block, CheckedBlock, check_slides, released
+from site_agent.checking import CheckedBlock, check_slides, released
 from site_agent.clock import Clock
 from site_agent.embedding import embed_slides
-from site_agent.generation import generate_slides
+from site_agent.generation import Block, generate_slides
 from site_agent.home import SiteConfig
 from site_agent.models import Models
 from site_agent.progress import View

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterable, Iterator
 from queue import Empty, Queue
 from threading import Event, Thread
 from typing import Generic, TypeVar
@@ -27,13 +26,14 @@ def prefetch(items: Iterable[T], depth: int) -> Iterator[T]:
 
     def read() -> None:
         error: BaseException | None = None
+        iterator = iter(items)
         try:
-            iterator = iter(items)
-            with closing(iterator) if hasattr(iterator, "close") else _Nothing():
-                for item in iterator:
-                    queue.put(item)
-                    if stop.is_set():
-                        break
+            for item in iterator:
+                queue.put(item)
+                if stop.is_set():
+                    break
+            if isinstance(iterator, Generator):
+                iterator.close()
         except BaseException as caught:
             error = caught
         queue.put(_End(error))
@@ -53,8 +53,3 @@ def prefetch(items: Iterable[T], depth: int) -> Iterator[T]:
             except Empty:
                 continue
         thread.join()
-
-
-class _Nothing:
-    def __enter__(self) -> None: ...
-    def __exit__(self, *exc: object) -> None: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from rich.console import Console
@@ -26,16 +26,13 @@ Advance = Callable[[int], None]
 class View(Protocol):
     """Somewhere to show how a run goes."""
 
-    def stage(self, name: str, total: int, unit: str, done: int = 0) -> _Stage:
+    def stage(
+        self, name: str, total: int, unit: str, done: int = 0
+    ) -> AbstractContextManager[Advance]:
         """Show a stage of ``total`` units, of which ``done`` were finished by an earlier run."""
 
     def say(self, text: str) -> None:
         """Show one line."""
-
-
-class _Stage(Protocol):
-    def __enter__(self) -> Advance: ...
-    def __exit__(self, *exc: object) -> bool | None: ...
 
 
 class _RateColumn(ProgressColumn):

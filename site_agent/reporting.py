@@ -22,7 +22,8 @@ from site_agent.generation import Block
 from site_agent.home import SiteConfig
 from site_agent.models import Models
 from site_agent.real_tiles import RealTiles
-from site_agent.report import Balance, ClosePair, Pair, Report, SlideRow, StageTime
+from site_agent.report import Balance, ClosePair, Pair, Report, SlideRow
+from site_agent.report_charts import StageTime
 from site_agent.run_folder import RunFolder, SlideState
 
 _PAIRS = 24
@@ -186,7 +187,8 @@ class _Gallery:
             slide_id, x, y = self._place(index)
             image = self._image(draw)
             if kind == "pixel":
-                image = transform(image, TRANSFORMS.index(str(check.transform[position])))
+                turn = TRANSFORMS.index(str(check.transform[position]))
+                image = transform(image, turn).astype(np.uint8)
             yield ClosePair(
                 synthetic=image,
                 real=self._findings.real.image(index),
