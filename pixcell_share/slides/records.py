@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,9 +135,13 @@ def _slide_ids(folder: Path, files: list[Path]) -> dict[Path, str]:
 
 def _match_rows(folder: Path, table: Path, files: list[Path]) -> dict[Path, TableRow]:
     """The row of each slide that the table names."""
+    named: defaultdict[str, list[Path]] = defaultdict(list)
+    for path in files:
+        for name in _names(folder, path):
+            named[name].append(path)
     matched: dict[Path, TableRow] = {}
     for row in read_slide_table(table):
-        paths = [path for path in files if row.slide in _names(folder, path)]
+        paths = named.get(row.slide, [])
         if not paths:
             raise table_error(table, row.number, f"there is no slide {row.slide}")
         exact = [path for path in paths if row.slide == _relative(folder, path)]
