@@ -154,12 +154,13 @@ def lay_grid(slide: Slide, tissue: Tissue, settings: TilingSettings | None = Non
 def reject_reason(tile: Image, settings: TilingSettings) -> Reason | None:
     """Why a tile, uint8 RGB (T, T, 3) at ``settings.mpp``, is left out; None if it is kept."""
     factor = max(1, round(_OVERVIEW_MPP / settings.mpp))
-    overview = np.asarray(PilImage.fromarray(tile).reduce(factor))
+    picture = PilImage.fromarray(tile)
+    overview = np.asarray(picture.reduce(factor))
     if is_glass(overview).mean() > settings.max_glass:
         return "blank"
     if ink_mask(overview, settings.mpp * factor).mean() > settings.max_pen:
         return "pen"
-    if sharpness(tile, settings.mpp) < settings.min_sharpness:
+    if sharpness(picture, settings.mpp) < settings.min_sharpness:
         return "blurred"
     if settings.edge_threshold > 0 and edge_strength(tile) <= settings.edge_threshold:
         return "few_edges"

@@ -95,15 +95,19 @@ def edge_strength(tile: Image) -> float:
     height, width, channels = tile.shape
     flat = tile.reshape(height, width * channels)
     wide = flat.astype(np.int16)  # 9 * 255 fits; neighbours across are 3 values apart
-    down = wide[:-2] + wide[1:-1] + wide[2:]
-    window = down[:, : -2 * channels] + down[:, channels:-channels] + down[:, 2 * channels :]
-    edges = np.clip(9 * wide[1:-1, channels:-channels] - window, 0, 255).astype(np.uint8)
+    down = wide[:-2] + wide[1:-1]
+    down += wide[2:]
+    window = down[:, : -2 * channels] + down[:, channels:-channels]
+    window += down[:, 2 * channels :]
+    edges = 9 * wide[1:-1, channels:-channels]
+    edges -= window
+    np.clip(edges, 0, 255, out=edges)
     ring = int(flat.sum(dtype=np.uint32)) - int(flat[1:-1, channels:-channels].sum(dtype=np.uint32))
-    total = int(edges.sum(dtype=np.uint32)) + ring
+    total = int(edges.astype(np.uint8).sum(dtype=np.uint32)) + ring
     return float(total / channels / (height * width))
 
 
-def sharpness(tile: Image, mpp: float) -> float:
+def sharpness(tile: PilImage.Image, mpp: float) -> float:
     """How much of the contrast over 4 µm is already there over 1 µm.
 
     The ratio of the mean squared grey difference at a lag of one pixel to that at four pixels, at
@@ -111,13 +115,13 @@ def sharpness(tile: Image, mpp: float) -> float:
     this scale, which is what defocus makes of it, and near 1 for noise (so ask for blank first).
 
     Args:
-        tile: uint8 RGB, shape (T, T, 3).
+        tile: an RGB picture.
         mpp: µm per pixel of ``tile``.
 
     Returns:
         A ratio; out of focus below `SHARPNESS_LIMIT`.
     """
-    grey = PilImage.fromarray(tile).convert("L")
+    grey = tile.convert("L")
     factor = max(1, round(SHARPNESS_MPP / mpp))
     levels = np.asarray(grey.reduce(factor) if factor > 1 else grey).astype(np.float32)
     return _variogram(levels, 1) / max(_variogram(levels, 4), 1.0)

@@ -17,12 +17,18 @@ from pixcell_share.slides.quality import (
     edge_strength,
     is_glass,
     require_brightfield,
-    sharpness,
+)
+from pixcell_share.slides.quality import (
+    sharpness as picture_sharpness,
 )
 
 
 def _picture(path: Path, reduce: int = 1) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB").reduce(reduce))
+
+
+def sharpness(tile: np.ndarray, mpp: float) -> float:
+    return picture_sharpness(Image.fromarray(tile), mpp)
 
 
 def _tiles(picture: np.ndarray, side: int = 256) -> list[np.ndarray]:
