@@ -122,7 +122,8 @@ def synthesize(
     ] = None,
     steps: Annotated[int, typer.Option(help="Denoising steps.")] = 20,
     guidance_scale: Annotated[
-        float | None, typer.Option(help="Guidance. (default: the model's own, 2.0 at 256 px and 1.2 at 1024 px)")
+        float | None,
+        typer.Option(help="Guidance. (default: the model's own; 2.0 at 256 px, 1.2 at 1024 px)"),
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Tiles generated together.")] = 16,
     device: Device = "auto",

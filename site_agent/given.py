@@ -57,8 +57,8 @@ def copy_features(
             )
         if given.shape[-1] != models.generator.embedding_dim:
             raise SettingsError(
-                f"the features of {slide_id} have {given.shape[-1]} numbers a tile, and the model was "
-                f"trained with {models.generator.embedding_dim}",
+                f"the features of {slide_id} have {given.shape[-1]} numbers a tile, "
+                f"and the model was trained with {models.generator.embedding_dim}",
                 "give the features of the encoder that the model was trained with",
             )
         write_features(target, grid, _rows(given), models.encoder.name)

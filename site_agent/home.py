@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pixcell_share.bundles import SiteKey
+from pixcell_share.bundles import SiteKey, check_name
 from pixcell_share.errors import KeyFileError, SettingsError
 from pixcell_share.files import atomic_write_text
 from pixcell_share.privacy import NearCopySettings
@@ -149,11 +149,6 @@ class SiteHome:
 
 
 def _label(site: Any) -> str:
-    """``site`` if it can stand in a public file: 1 to 64 letters, digits, dots, dashes."""
-    plain = isinstance(site, str) and 0 < len(site) <= 64
-    if not plain or not all(c.isalnum() or c in "._-" for c in site):
-        raise SettingsError(
-            f"the site's label {site!r} will not do",
-            "use 1 to 64 letters, digits, dots, underscores or dashes",
-        )
+    """``site`` if it may stand in a bundle."""
+    check_name("site", str(site))
     return str(site)

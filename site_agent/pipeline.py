@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pixcell_share.bundles import SiteKey
+from pixcell_share.bundles import SiteKey, check_name
 from pixcell_share.errors import NoTissueError, ReleaseRefusedError
 from pixcell_share.privacy import first_checks, run_control
 from pixcell_share.slides import SlideRecord, find_slides
@@ -65,6 +65,8 @@ def synthesize(
     """
     began = time.monotonic()
     records = find_slides(settings.slides, table=settings.table, mpp=settings.mpp)
+    for label in {record.label for record in records if record.label}:
+        check_name("label", label)  # now, and not after a night of generating
     with RunFolder(settings).opened(key.key_id) as run:
         job = _Job(run, config, key, view)
         if settings.part is None:
