@@ -43,6 +43,9 @@ Encoder = Annotated[
     typer.Option(help="Encoder that conditions. (default: nano for nano, else uni2h)"),
 ]
 Weights = Annotated[str | None, typer.Option(help="Folder or repository of the encoder's weights.")]
+TrustRemoteCode = Annotated[
+    bool, typer.Option(help="Let an encoder that ships as code (KEEP) run it.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Dtype = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, last.")]
@@ -75,6 +78,7 @@ def doctor(
     vae: Vae = None,
     encoder: Encoder = None,
     weights: Weights = None,
+    trust_remote_code: TrustRemoteCode = False,
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="Work folder of the run to come.")] = Path("run"),
     home: Home = None,
@@ -90,7 +94,8 @@ def doctor(
 
     settings = DoctorSettings(
         slides=slides, table=table, mpp=mpp, model=model, encoder=encoder, weights=weights,
-        vae=vae, device=device, out=out, home=SiteHome.locate(home).folder,
+        vae=vae, trust_remote_code=trust_remote_code, device=device, out=out,
+        home=SiteHome.locate(home).folder,
     )  # fmt: skip
     raise typer.Exit(printing.show_checks(run_doctor(settings), as_json))
 
@@ -105,9 +110,7 @@ def synthesize(
     vae: Vae = None,
     encoder: Encoder = None,
     weights: Weights = None,
-    trust_remote_code: Annotated[
-        bool, typer.Option(help="Let an encoder that ships as code (KEEP) run it.")
-    ] = False,
+    trust_remote_code: TrustRemoteCode = False,
     tile_px: Annotated[int, typer.Option(help="Side of a tile: 256, 512 or 1024.")] = 256,
     tile_mpp: Annotated[float, typer.Option(help="Resolution of tiles in µm/px.")] = 0.5,
     coords: Annotated[

@@ -48,7 +48,7 @@ class Models:
             settings.encoder_name,
             weights=settings.weights,
             device=settings.torch_device,
-            dtype=settings.torch_dtype,
+            dtype=None if settings.dtype == "auto" else settings.torch_dtype,
             trust_remote_code=settings.trust_remote_code,
         )
         self.generator.require(tile_px=settings.tiling.tile_px, embedding_dim=encoder.dim)

@@ -142,14 +142,17 @@ def write_report(path: Path, report: Report) -> None:
     Raises:
         StorageError: the disk is full, or the folder cannot be written.
     """
+    limits, control = report.limits, report.control
+    encoder_limit = control.encoder_limit if control else limits.embedding_limit
     template = _environment().get_template("report.html")
     parts = template.generate(
         report=report,
         headline=headline(report.audit),
         sentence=sentence(report.audit, report.control, report.real_tiles),
         slides=[_encoded(slide) for slide in report.slides],
-        in_pixels=histogram(report.pixel_scores, report.limits.pixel_limit),
-        in_encoder=histogram(report.encoder_scores, report.limits.embedding_limit),
+        in_pixels=histogram(report.pixel_scores, limits.pixel_limit),
+        in_encoder=histogram(report.encoder_scores, encoder_limit),
+        encoder_limit=encoder_limit,
         bars=time_bars(report.times),
     )
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as stream:

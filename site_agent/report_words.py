@@ -93,8 +93,8 @@ _TITLES = {
     ),
     "near_copies_in_encoder": (
         "Near copies in the encoder",
-        "Does a released tile come as close to a real one as a copy saved again would? Some "
-        "likeness is by design: each tile is made from the embedding of a real one.",
+        "Does a released tile come closer to a real one than real tiles of the run are to each "
+        "other? Some likeness is by design: each tile is made from the embedding of a real one.",
     ),
 }
 

@@ -117,7 +117,8 @@ class EncoderObjective:
             features = self._model.encoder(views)
             projected = self._model.project(features)
             described = self._model.describe(features.unflatten(0, (2, -1))[:, :known])
-        loss = contrast(*projected.float().chunk(2), keep.temperature)
+        first, second = projected.float().unflatten(0, (2, -1))
+        loss = contrast(first, second, keep.temperature)
         error = F.mse_loss(described.float(), target.expand(2, -1, -1))
         return loss + keep.describe_weight * error
 
@@ -142,7 +143,7 @@ def contrast(first: Tensor, second: Tensor, temperature: float) -> Tensor:
 
 
 @torch.no_grad()
-def training_standard(tiles: TileSet, device: torch.device, count: int = 1500) -> Standard:
+def training_standard(tiles: TileSet, device: torch.device, count: int = 400) -> Standard:
     """Mean and deviation of the descriptor over ``count`` evenly spaced training tiles."""
     chosen = tiles.train[:: max(1, len(tiles.train) // count)]
     parts = [

@@ -78,8 +78,7 @@ def _bound(norm: nn.GroupNorm) -> Any:
     def forward(x: Tensor) -> Tensor:
         if x.dim() != 4:
             return nn.functional.group_norm(x, norm.num_groups, norm.weight, norm.bias, norm.eps)
-        applied = _GroupNorm.apply(x, norm.weight, norm.bias, norm.num_groups, norm.eps)
-        out: Tensor = applied  # type: ignore[no-untyped-call]
+        out: Tensor = _GroupNorm.apply(x, norm.weight, norm.bias, norm.num_groups, norm.eps)  # type: ignore[no-untyped-call]
         return out
 
     return forward

@@ -114,7 +114,7 @@ class Trainer:
         rng = np.random.default_rng([self.seed, self.step_count])
         torch.manual_seed(self.seed + self.step_count)
         started, saved = time.monotonic(), time.monotonic()
-        before = self.seconds
+        first, before = self.step_count, self.seconds
         with _progress(show) as bar:
             task = bar.add_task(self.name, total=1.0, figures="")
             while self.done < 1.0:
@@ -124,7 +124,7 @@ class Trainer:
                 if time.monotonic() - saved > 60 * self.settings.save_minutes:
                     self.save()
                     saved = time.monotonic()
-        if self.step_count:
+        if self.step_count > first:
             self.save()
 
     def _step(self, loss_of: Step, rng: np.random.Generator) -> float:

@@ -227,4 +227,4 @@ class TrainingRun:
         """Latents of some training tiles, one per group."""
         chosen = self.tiles.one_per_group(held=False)[:_MOMENT_TILES]
         images = to_tensor(self.tiles.lung[chosen], self.device)
-        return torch.cat([encode_mean(vae, part) for part in images.split(8)])
+        return torch.cat([encode_mean(vae, part) for part in torch.split(images, 8)])

@@ -23,7 +23,7 @@ from pixcell_share.pixcell.transformer import PixCellTransformer2DModel
 class TransformerSettings:
     """Size and training of the transformer."""
 
-    heads: int = 4
+    heads: int = 3
     """Attention heads."""
     head_dim: int = 64
     """Channels of a head; heads times this is the width."""

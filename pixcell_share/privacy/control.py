@@ -56,6 +56,9 @@ class ControlResult:
     required: float
     """Share that had to be caught."""
 
+    encoder_limit: float
+    """Cosine from which a tile was a near copy in the encoder: `NearCopyIndex.encoder_limit`."""
+
     examined: int
     """Real tiles drawn to find ones with something in them to recognise."""
 
@@ -100,7 +103,13 @@ def run_control(
     rng = np.random.default_rng(seed)
     chosen, examined = _recognisable(index, real_tile, rng, settings.tiles)
     kinds = tuple(_plant(index, real_tile, embed, rng, chosen, kind) for kind in settings.kinds)
-    return ControlResult(kinds, settings.required, examined, examined - len(chosen))
+    return ControlResult(
+        kinds=kinds,
+        required=settings.required,
+        encoder_limit=index.encoder_limit,
+        examined=examined,
+        featureless=examined - len(chosen),
+    )
 
 
 def _recognisable(
@@ -130,7 +139,6 @@ def _plant(
     for place in chosen:
         copy = PLANTS[kind](real_tile(place), rng)[None]
         found += index.search(copy, embed(copy), real_tile)
-    limits = index.settings
-    in_pixels = sum(nearest.pixel_ncc >= limits.pixel_limit for nearest in found)
-    in_encoder = sum(nearest.embedding_similarity >= limits.embedding_limit for nearest in found)
+    in_pixels = sum(nearest.pixel_ncc >= index.settings.pixel_limit for nearest in found)
+    in_encoder = sum(nearest.embedding_similarity >= index.encoder_limit for nearest in found)
     return PlantedKind(kind, Share(in_pixels, len(found)), Share(in_encoder, len(found)))

@@ -23,8 +23,8 @@ def first_checks(
     Args:
         pixel_ncc: (N,) score in pixels of every tile of the bundle: `Nearest.pixel_ncc`.
         embedding_similarity: (N,) its score in the encoder: `Nearest.embedding_similarity`.
-        control: what the planted copies of this run showed.
-        settings: the limits that the tiles were searched with.
+        control: what the planted copies of this run showed, and its limit in the encoder.
+        settings: the site's limits.
 
     Returns:
         ``INVALID`` where too few planted copies were caught; else ``REFUSE`` where a tile reaches
@@ -37,7 +37,7 @@ def first_checks(
     tests = (
         _planted(control),
         _nearest("near_copies_in_pixels", pixel_ncc, settings.pixel_limit),
-        _nearest("near_copies_in_encoder", embedding_similarity, settings.embedding_limit),
+        _nearest("near_copies_in_encoder", embedding_similarity, control.encoder_limit),
     )
     if not control.valid:
         return AuditResult("INVALID", tests)

@@ -35,6 +35,9 @@ RealTile = Callable[[int], Images]
 _DECIMALS = 6
 """Scores are rounded here, so that they do not depend on how the products were batched."""
 
+_SAMPLED = 512
+_USUAL = 0.95
+
 
 @dataclass(frozen=True)
 class NearCopySettings:
@@ -44,7 +47,9 @@ class NearCopySettings:
     """Correlation of 64 x 64 pictures from which a tile is a near copy."""
 
     embedding_limit: float = 0.99
-    """Cosine in the encoder from which a tile is a near copy."""
+    """Cosine in the encoder below which no tile is a near copy. A synthetic tile is close to its
+    source by design, and a small encoder finds real tiles closer to each other than that: a run
+    raises the limit to what its own real tiles reach (`NearCopyIndex.encoder_limit`)."""
 
     candidates: int = 4
     """Real tiles, nearest by fingerprint, that may be compared at full detail."""
@@ -94,6 +99,7 @@ class NearCopyIndex:
         self.settings = settings or NearCopySettings()
         self._fingerprints = RowStore(self.settings.block_rows)
         self._embeddings = RowStore(self.settings.block_rows)
+        self._encoder_limit: float | None = None
 
     def __len__(self) -> int:
         return len(self._fingerprints)
@@ -108,6 +114,19 @@ class NearCopyIndex:
             raise ValueError(f"{len(fingerprints)} fingerprints for {len(embeddings)} embeddings")
         self._fingerprints.add(fingerprints)
         self._embeddings.add(_unit(embeddings))
+        self._encoder_limit = None
+
+    @property
+    def encoder_limit(self) -> float:
+        """Cosine from which a tile is a near copy in the encoder, given the real tiles so far.
+
+        The site's ``embedding_limit``, or the cosine that a real tile has with its nearest *other*
+        real tile in all but one case of twenty, where that is higher: closer than that lies a
+        copy, or nothing that this encoder can tell from one.
+        """
+        if self._encoder_limit is None:
+            self._encoder_limit = max(self.settings.embedding_limit, self._usual_similarity())
+        return self._encoder_limit
 
     def search(self, images: Images, embeddings: Floats, real_tile: RealTile) -> list[Nearest]:
         """Nearest real tiles of a batch of synthetic ones.
@@ -138,14 +157,13 @@ class NearCopyIndex:
         ]
 
     def _decide(self, pixels: tuple[int, float, int], similar: tuple[int, float]) -> Nearest:
-        settings = self.settings
         return Nearest(
             pixel_index=pixels[0],
             pixel_ncc=pixels[1],
             transform=TRANSFORMS[pixels[2]],
             embedding_index=similar[0],
             embedding_similarity=similar[1],
-            near_copy=pixels[1] >= settings.pixel_limit or similar[1] >= settings.embedding_limit,
+            near_copy=pixels[1] >= self.settings.pixel_limit or similar[1] >= self.encoder_limit,
         )
 
     def _candidates(self, queries: Floats) -> list[list[tuple[int, int]]]:
@@ -182,6 +200,20 @@ class NearCopyIndex:
             score = shifted_correlation(turned, real, self.settings.shift)
             found.append((index, round(score, _DECIMALS), turn))
         return min(found, key=lambda entry: (-entry[1], entry[0]))
+
+    def _usual_similarity(self) -> float:
+        """95 % quantile of the cosine of a real tile with its nearest other one; -1 for one tile.
+
+        Of many real tiles, `_SAMPLED` at even distances stand for all.
+        """
+        if len(self) < 2:
+            return -1.0
+        sampled = np.unique(np.linspace(0, len(self) - 1, _SAMPLED).astype(np.int64))
+        queries = self._embeddings.take(sampled)
+        blocks = self._embeddings.blocks()
+        near, cosines = top_k(lambda block: queries @ block.T, blocks, len(queries), 2)
+        others = np.where(near[:, 0] == sampled, cosines[:, 1], cosines[:, 0])
+        return min(1.0, round(float(np.quantile(others, _USUAL)), _DECIMALS))
 
     def _nearest_embeddings(self, embeddings: Floats) -> list[tuple[int, float]]:
         """Index and cosine of the nearest real embedding of each row (B, D), D at unit norm.

@@ -76,16 +76,17 @@ def _stored_level(pages: Sequence[Any], index: int, level: Level) -> StoredLevel
     if page is None:
         raise UnsupportedLayoutError(f"level {index} is not stored as tiles of its own")
     if page.compression != _JPEG:
-        raise UnsupportedLayoutError(
-            f"level {index} is stored as {page.compression.name}, not JPEG"
-        )
+        stored_as = getattr(page.compression, "name", page.compression)
+        raise UnsupportedLayoutError(f"level {index} is stored as {stored_as}, not JPEG")
     layout = (page.photometric in (_RGB, _YCBCR), page.samplesperpixel, page.bitspersample)
     if layout != (True, 3, 8) or page.planarconfig != 1:
         raise UnsupportedLayoutError(f"level {index} is not 8-bit RGB or YCbCr")
     across, down = -(-level.width // page.tilewidth), -(-level.height // page.tilelength)
+    offsets = np.asarray(page.dataoffsets, np.uint64)
     sizes = np.asarray(page.databytecounts, np.uint64)
+    tiles = {across * down, len(offsets), len(sizes)}
     # TIFF asks for tiles of a multiple of 16; shrinking by 8 needs no less than whole blocks.
-    if page.tilewidth % 16 or page.tilelength % 16 or len(sizes) != across * down:
+    if page.tilewidth % 16 or page.tilelength % 16 or len(tiles) != 1:
         raise UnsupportedLayoutError(f"the tile table of level {index} breaks the TIFF format")
     # OpenSlide fills a tile that Aperio left out of a small level from the level below.
     if index and not sizes.all():
@@ -96,7 +97,7 @@ def _stored_level(pages: Sequence[Any], index: int, level: Level) -> StoredLevel
         tile_width=page.tilewidth,
         tile_height=page.tilelength,
         across=across,
-        offsets=np.asarray(page.dataoffsets, np.uint64),
+        offsets=offsets,
         sizes=sizes,
         tables=page.jpegtables or b"",
         ycbcr=page.photometric == _YCBCR,

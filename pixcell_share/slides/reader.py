@@ -23,6 +23,7 @@ CACHE_BYTES = 96 * 2**20
 """Decoded pixels kept per open slide: two rows of 256 px stored tiles at 100,000 px width fit."""
 
 _WHITE = (255, 255, 255)
+_MAX_STORED_TILE_PX = 2**28
 _STRIP_PX = 8 * 2**20
 _BRIGHTFIELD_THUMBNAIL_PX = 512
 _REMEDY = "copy it again from the scanner or archive, or take it out of the folder"
@@ -158,6 +159,7 @@ def open_slide(record: SlideRecord, *, check_brightfield: bool = True) -> Slide:
     handle = _open_handle(record)
     try:
         properties = dict(handle.properties)
+        _refuse_absurd_tiles(record.path.name, properties)
         _refuse_fluorescence(record.path.name, properties)
         slide = Slide(record, handle, resolve_mpp(record.path.name, properties, record.mpp))
         if check_brightfield:
@@ -192,6 +194,18 @@ def _open_handle(record: SlideRecord) -> openslide.OpenSlide:
         raise SlideUnreadableError(f"{name} cannot be opened: {error}", _REMEDY) from error
     handle.set_cache(openslide.OpenSlideCache(CACHE_BYTES))
     return handle
+
+
+def _refuse_absurd_tiles(name: str, properties: dict[str, str]) -> None:
+    """OpenSlide ends the whole process when it cannot allocate a stored tile."""
+    for key, width in properties.items():
+        if key.startswith("openslide.level[") and key.endswith("].tile-width"):
+            height = properties.get(key.replace("tile-width", "tile-height"), "1")
+            if int(width) * int(height) > _MAX_STORED_TILE_PX:
+                raise SlideUnreadableError(
+                    f"{name} is damaged: it says its stored tiles measure {width} x {height} px",
+                    _REMEDY,
+                )
 
 
 def _refuse_fluorescence(name: str, properties: dict[str, str]) -> None:

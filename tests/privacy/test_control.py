@@ -75,7 +75,7 @@ def test_verdict_passes_below_the_limits(control):
     ("pixels", "encoder", "failed"),
     [
         (SETTINGS.pixel_limit, 0.0, "near_copies_in_pixels"),
-        (0.0, SETTINGS.embedding_limit, "near_copies_in_encoder"),
+        (0.0, 1.0, "near_copies_in_encoder"),
     ],
 )
 def test_one_tile_at_a_limit_refuses_the_release(control, pixels, encoder, failed):

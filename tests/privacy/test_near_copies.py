@@ -81,6 +81,36 @@ def test_encoder_neighbours_are_those_of_an_exhaustive_search(lung_tiles):
     np.testing.assert_allclose(cosines, 1 - distances[:, 0], atol=1e-3)
 
 
+def directions(degrees):
+    """Unit vectors in a plane (N, 2)."""
+    return np.stack([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], axis=1)
+
+
+def test_a_run_raises_the_limit_of_an_encoder_that_finds_real_tiles_alike():
+    """Neighbours 2 degrees apart: a tile closer than that to a real one is a copy."""
+    real = directions(np.arange(0, 100, 2.0)).astype(np.float32)
+    index = NearCopyIndex(SETTINGS)
+    tiles = textures(50)
+    index.add(fingerprint(tiles), real)
+    assert index.encoder_limit == pytest.approx(np.cos(np.radians(2)), abs=1e-3)
+    assert index.encoder_limit > SETTINGS.embedding_limit
+    queries = directions(np.array([51.0, 50.1])).astype(np.float32)
+    other = textures(2, seed=1)
+    sparse, copied = index.search(other, queries, tiles.__getitem__)
+    assert copied.near_copy
+    assert copied.embedding_index == sparse.embedding_index == 25
+
+
+def test_an_encoder_that_tells_tiles_apart_keeps_the_limit_of_the_site():
+    """Also where two real tiles of sixty are the same."""
+    index = NearCopyIndex(SETTINGS)
+    assert index.encoder_limit == SETTINGS.embedding_limit
+    real = np.eye(60, dtype=np.float32)
+    real[1] = real[0]
+    index.add(fingerprint(textures(60)), real)
+    assert index.encoder_limit == SETTINGS.embedding_limit
+
+
 def test_score_is_the_textbook_correlation_where_nothing_is_shifted(lung_tiles, embed):
     """64 px tiles, no shift: the score is Pearson's correlation of their band-passed luma."""
     real, other = lung_tiles[0, :64, :64], lung_tiles[1, :64, :64]

@@ -68,7 +68,7 @@ def tile(seed: int, side: int = 64) -> np.ndarray:
 
 def control(caught: int = 32) -> ControlResult:
     kind = PlantedKind("exact", Share(caught, 32), Share(30, 32))
-    return ControlResult((kind,), 0.99, examined=40, featureless=8)
+    return ControlResult((kind,), 0.99, encoder_limit=0.995, examined=40, featureless=8)
 
 
 def report(**changed) -> Report:
@@ -226,6 +226,13 @@ def test_the_closest_pair_is_shown_as_it_lies_on_the_real_tile(tmp_path):
     shown = [picture["src"] for picture in page.all("img")]
     assert shown[0] == shown[1]
     assert "turned: rotate 270" in page.words
+
+
+def test_a_raised_limit_of_the_encoder_is_explained(tmp_path):
+    note = "That is the limit in the encoder, instead of the site's 0.99"
+    assert note in written(tmp_path).words
+    usual = replace(control(), encoder_limit=0.99)
+    assert note not in written(tmp_path, control=usual).words
 
 
 def test_left_out_slides_keep_their_reason_and_remedy(tmp_path):

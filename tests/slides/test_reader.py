@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import openslide
 import pytest
+import tifffile
 from PIL import Image
 
 from pixcell_share.errors import MppMissingError, NotBrightfieldError, SlideUnreadableError
@@ -209,3 +210,37 @@ def test_thumbnail_is_never_enlarged(tmp_path):
     path = write_slide(tmp_path / "a.tif", texture(300, 200))
     with opened(path) as slide:
         assert slide.thumbnail(4000).shape == (300, 200, 3)
+
+
+def test_a_damaged_header_never_ends_in_another_error(tmp_path):
+    """Bytes of the TIFF's structure are overwritten at random: it reads, or it says so."""
+    good = write_slide(tmp_path / "good.tif", texture(300, 300), downsamples=(1, 2)).read_bytes()
+    with tifffile.TiffFile(tmp_path / "good.tif") as tiff:
+        structure = [
+            start for page in tiff.pages for start in range(page.offset, page.offset + 250)
+        ]
+    rng = np.random.default_rng(0)
+    path, outcomes = tmp_path / "bad.tif", set()
+    for _ in range(120):
+        data = bytearray(good)
+        for at in rng.choice(structure, size=rng.integers(1, 4)):
+            data[min(at, len(data) - 1)] = rng.integers(256)
+        path.write_bytes(data)
+        try:
+            with opened(path, mpp=0.25) as slide:
+                assert slide.region(0, 0, 128, 0.5).shape == (128, 128, 3)
+                outcomes.add("read")
+        except SlideUnreadableError:
+            outcomes.add("unreadable")
+    assert outcomes == {"read", "unreadable"}
+
+
+def test_stored_tiles_too_large_for_any_memory_are_damage():
+    """OpenSlide would end the process on them."""
+    properties = {
+        "openslide.level[0].tile-width": "1048576",
+        "openslide.level[0].tile-height": "65536",
+    }
+    with pytest.raises(SlideUnreadableError, match="1048576 x 65536 px"):
+        reader._refuse_absurd_tiles("a.svs", properties)
+    reader._refuse_absurd_tiles("a.ndpi", {"openslide.level[0].tile-width": "3968"})
