@@ -14,20 +14,20 @@ from pixcell_share.bundles import SiteKey, check_name
 from pixcell_share.errors import NoTissueError, ReleaseRefusedError
 from pixcell_share.privacy import first_checks, run_control
 from pixcell_share.slides import SlideRecord, find_slides
-from site_agent.checking import CheckedBlock, check_slides, released
 from site_agent.clock import Clock
-from site_agent.embedding import embed_slides
-from site_agent.generation import Block, generate_slides
 from site_agent.home import SiteConfig
 from site_agent.models import Models
 from site_agent.progress import View
-from site_agent.real_tiles import RealTiles
-from site_agent.release import Accepted, release
 from site_agent.report import write_report
 from site_agent.reporting import Findings, describe_run
 from site_agent.run_folder import RunFolder, SlideState, inventory_digest
 from site_agent.settings import SynthesisSettings
-from site_agent.tiling import tile_slides
+from site_agent.steps.checking import CheckedBlock, check_slides, released
+from site_agent.steps.embedding import embed_slides
+from site_agent.steps.generation import Block, generate_slides
+from site_agent.steps.real_tiles import RealTiles
+from site_agent.steps.release import Accepted, release
+from site_agent.steps.tiling import tile_slides
 
 _DONE, _SOME_LEFT_OUT = 0, 3
 _CONTROLS = "control choice v1"

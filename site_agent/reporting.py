@@ -16,15 +16,15 @@ from pixcell_share.bundles import AuditResult
 from pixcell_share.privacy import TRANSFORMS, ControlResult
 from pixcell_share.privacy.fingerprints import transform
 from pixcell_share.slides import SlideRecord, read_coords
-from site_agent.checking import CheckedBlock, final_image
 from site_agent.clock import load_times
-from site_agent.generation import Block
 from site_agent.home import SiteConfig
 from site_agent.models import Models
-from site_agent.real_tiles import RealTiles
 from site_agent.report import Balance, ClosePair, Pair, Report, SlideRow
 from site_agent.report_charts import StageTime
 from site_agent.run_folder import RunFolder, SlideState
+from site_agent.steps.checking import CheckedBlock, final_image
+from site_agent.steps.generation import Block
+from site_agent.steps.real_tiles import RealTiles
 
 _PAIRS = 24
 _CLOSEST = 8

@@ -10,15 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from site_agent.doctor import (
-    Check,
-    DoctorSettings,
-    examine_versions,
-    exit_code,
-    print_checks,
-    run_doctor,
-)
-from site_agent.doctor_slides import examine_disk
+from site_agent.doctor import Check, DoctorSettings, exit_code, print_checks, run_doctor
+from site_agent.doctor.examine import examine_versions
+from site_agent.doctor.slides import examine_disk
 from site_agent.home import SiteHome
 
 UNI = "https://huggingface.co/MahmoodLab/UNI2-h"

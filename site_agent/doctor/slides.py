@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pixcell_share.errors import PixcellError, SlideError
 from pixcell_share.slides import SlideRecord, find_slides, open_slide, unlisted_slides
-from site_agent.findings import Check, DoctorSettings, fail, ok, warn
+from site_agent.doctor.findings import Check, DoctorSettings, fail, ok, warn
 
 __all__ = ["examine_disk", "examine_slides"]
 

@@ -22,7 +22,7 @@ from pixcell_share.weights import (
     is_repo_id,
     offline,
 )
-from site_agent.findings import Check, DoctorSettings, fail, ok, warn
+from site_agent.doctor.findings import Check, DoctorSettings, fail, ok, warn
 
 __all__ = ["examine_weights"]
 

@@ -18,11 +18,11 @@ from pixcell_share.bundles import (
     write_bundle,
 )
 from pixcell_share.slides import SlideRecord
-from site_agent.checking import CheckedBlock, final_image
-from site_agent.generation import Block
 from site_agent.models import Models
 from site_agent.progress import View
 from site_agent.run_folder import RunFolder
+from site_agent.steps.checking import CheckedBlock, final_image
+from site_agent.steps.generation import Block
 
 _ORDER = "tile order v1"
 UNLABELLED = "unlabelled"

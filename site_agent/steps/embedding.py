@@ -23,12 +23,12 @@ from pixcell_share.slides import (
     write_features,
 )
 from site_agent.clock import Clock
-from site_agent.given import copy_features
 from site_agent.models import Models
 from site_agent.prefetch import prefetch
 from site_agent.progress import Advance, View
 from site_agent.run_folder import RunFolder, SlideState
-from site_agent.tiling import unexpected
+from site_agent.steps.given import copy_features
+from site_agent.steps.tiling import unexpected
 
 T = TypeVar("T")
 _BATCH = 32  # tiles; fixed, so that the same run forms the same batches everywhere

@@ -21,9 +21,9 @@ from pixcell_share.slides import (
     write_thumbnail,
 )
 from site_agent.clock import Clock
-from site_agent.given import given_grid
 from site_agent.progress import View
 from site_agent.run_folder import RunFolder, SlideState, source_of
+from site_agent.steps.given import given_grid
 
 # A share that was away or a file still being copied may be readable now: try these again.
 _WORTH_ANOTHER_TRY = {"unreadable", "unexpected"}

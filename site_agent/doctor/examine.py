@@ -16,9 +16,9 @@ from rich.text import Text
 from pixcell_share.bundles import SiteKey
 from pixcell_share.console import output
 from pixcell_share.errors import PixcellError
-from site_agent.doctor_slides import examine_disk, examine_slides, nearest_folder
-from site_agent.doctor_weights import examine_weights
-from site_agent.findings import Check, DoctorSettings, fail, ok, warn
+from site_agent.doctor.findings import Check, DoctorSettings, fail, ok, warn
+from site_agent.doctor.slides import examine_disk, examine_slides, nearest_folder
+from site_agent.doctor.weights import examine_weights
 from site_agent.home import SiteHome
 
 __all__ = ["Check", "DoctorSettings", "exit_code", "print_checks", "run_doctor"]

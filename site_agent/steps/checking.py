@@ -18,11 +18,11 @@ from pixcell_share.bundles import SiteKey
 from pixcell_share.files import atomic_path
 from pixcell_share.privacy import NearCopyIndex, Nearest
 from site_agent.clock import Clock
-from site_agent.generation import Block, Draws, blocks_of
 from site_agent.models import Models
 from site_agent.progress import View
-from site_agent.real_tiles import RealTiles
 from site_agent.run_folder import RunFolder, SlideState
+from site_agent.steps.generation import Block, Draws, blocks_of
+from site_agent.steps.real_tiles import RealTiles
 
 _BATCH = 32
 
