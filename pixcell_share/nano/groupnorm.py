@@ -78,7 +78,7 @@ def _bound(norm: nn.GroupNorm) -> Any:
     def forward(x: Tensor) -> Tensor:
         if x.dim() != 4:
             return nn.functional.group_norm(x, norm.num_groups, norm.weight, norm.bias, norm.eps)
-        out: Tensor = _GroupNorm.apply(x, norm.weight, norm.bias, norm.num_groups, norm.eps)  # type: ignore[no-untyped-call]
+        out: Tensor = _GroupNorm.apply(x, norm.weight, norm.bias, norm.num_groups, norm.eps)
         return out
 
     return forward
