@@ -17,6 +17,17 @@ from pixcell_share.slides._pyramid import Level
 
 # Vendors whose levels OpenSlide draws tile by tile, with nothing laid over or moved.
 _VENDORS = frozenset({"aperio", "generic-tiff"})
+# What tifffile lets through on damaged tags, and what their odd values cause here.
+_PARSER_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    ZeroDivisionError,
+    struct.error,
+)
 _JPEG = 7
 _RGB, _YCBCR = 2, 6
 
@@ -57,15 +68,7 @@ def find_stored_levels(
             pages = [tiff.pages[index] for index in range(len(tiff.pages))]
             tiled = [page for page in pages if page.is_tiled]
             return tuple(_stored_level(tiled, i, level) for i, level in enumerate(levels))
-    except (
-        tifffile.TiffFileError,
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        struct.error,
-    ) as error:
+    except _PARSER_ERRORS as error:
         raise UnsupportedLayoutError(f"tifffile cannot read it: {error}") from error
 
 
@@ -84,9 +87,11 @@ def _stored_level(pages: Sequence[Any], index: int, level: Level) -> StoredLevel
     across, down = -(-level.width // page.tilewidth), -(-level.height // page.tilelength)
     offsets = np.asarray(page.dataoffsets, np.uint64)
     sizes = np.asarray(page.databytecounts, np.uint64)
+    tables = page.jpegtables or b""
     tiles = {across * down, len(offsets), len(sizes)}
     # TIFF asks for tiles of a multiple of 16; shrinking by 8 needs no less than whole blocks.
-    if page.tilewidth % 16 or page.tilelength % 16 or len(tiles) != 1:
+    whole_blocks = page.tilewidth % 16 == 0 and page.tilelength % 16 == 0
+    if not whole_blocks or len(tiles) != 1 or not isinstance(tables, bytes):
         raise UnsupportedLayoutError(f"the tile table of level {index} breaks the TIFF format")
     # OpenSlide fills a tile that Aperio left out of a small level from the level below.
     if index and not sizes.all():
@@ -99,7 +104,7 @@ def _stored_level(pages: Sequence[Any], index: int, level: Level) -> StoredLevel
         across=across,
         offsets=offsets,
         sizes=sizes,
-        tables=page.jpegtables or b"",
+        tables=tables,
         ycbcr=page.photometric == _YCBCR,
     )
 
