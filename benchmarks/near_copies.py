@@ -97,22 +97,24 @@ class Tiles:
 
     def search(
         self, real: Sequence[int], queries: Sequence[Tile], settings: NearCopySettings
-    ) -> list[Nearest]:
-        """Nearest of ``real`` for each query."""
+    ) -> tuple[list[Nearest], float]:
+        """Nearest of ``real`` for each query, and the limit in the encoder."""
         index = NearCopyIndex(settings)
         index.add(self.fingerprints[list(real)], self.embeddings[list(real)])
         found = []
         for start in range(0, len(queries), BATCH):
             images = np.stack(queries[start : start + BATCH])
             found += index.search(images, self.embed(images), lambda i: self.image(real[i]))
-        return found
+        return found, index.encoder_limit
 
 
-def over(found: Sequence[Nearest], settings: NearCopySettings) -> dict[str, list[bool]]:
+def over(
+    found: Sequence[Nearest], settings: NearCopySettings, encoder_limit: float
+) -> dict[str, list[bool]]:
     """Which tiles reach the limit in pixels, and which in the encoder."""
     return {
         "pixels": [near.pixel_ncc >= settings.pixel_limit for near in found],
-        "encoder": [near.embedding_similarity >= settings.embedding_limit for near in found],
+        "encoder": [near.embedding_similarity >= encoder_limit for near in found],
     }
 
 
@@ -140,10 +142,11 @@ def detection(tiles: Tiles, settings: NearCopySettings, rng: np.random.Generator
     result = {}
     for kind, plant in PLANTS.items():
         copies = [plant(tiles.image(source), rng) for source in sources]
-        found = tiles.search(range(len(tiles)), copies, settings)
-        noticed = over(found, settings)
+        found, limit = tiles.search(range(len(tiles)), copies, settings)
+        noticed = over(found, settings, limit)
         result[kind] = {
             **{by: Share(sum(hits), len(hits)).figures() for by, hits in noticed.items()},
+            "encoder_limit": limit,
             "scores": scores(found),
         }
         print(f"{kind:12s} {result[kind]['pixels']} {result[kind]['scores']}", flush=True)
@@ -155,14 +158,17 @@ def false_alarms(tiles: Tiles, settings: NearCopySettings, rng: np.random.Genera
     groups = tiles.groups()
     halves = np.array_split(rng.permutation(len(groups)), 2)
     found, owners, nearest = [], [], []
+    flagged: dict[str, list[bool]] = {"pixels": [], "encoder": []}
     for mine, other in (halves, halves[::-1]):
         real = [index for group in other for index in groups[group]]
         chosen = [i for g in mine for i in rng.permutation(groups[g])[:QUERIES_PER_GROUP]]
-        found += (near := tiles.search(real, [tiles.image(i) for i in chosen], settings))
+        near, limit = tiles.search(real, [tiles.image(i) for i in chosen], settings)
+        for by, hits in over(near, settings, limit).items():
+            flagged[by] += hits
+        found += near
         owners += [tiles.rows[i].group for i in chosen]
         nearest += [tiles.rows[real[entry.pixel_index]].group for entry in near]
     pairs = list(zip(owners, nearest, strict=True))
-    flagged = over(found, settings)
     truly = [
         hit and not same_original(*pair) for hit, pair in zip(flagged["pixels"], pairs, strict=True)
     ]
@@ -189,12 +195,12 @@ def group_mates(tiles: Tiles, settings: NearCopySettings) -> dict:
     queries = [group[0] for group in groups]
     taken = set(queries)
     real = [index for index in range(len(tiles)) if index not in taken]
-    found = tiles.search(real, [tiles.image(index) for index in queries], settings)
+    found, limit = tiles.search(real, [tiles.image(index) for index in queries], settings)
     same = [
         same_original(tiles.rows[real[near.pixel_index]].group, tiles.rows[query].group)
         for near, query in zip(found, queries, strict=True)
     ]
-    flagged = over(found, settings)["pixels"]
+    flagged = over(found, settings, limit)["pixels"]
     true = sum(hit and mate for hit, mate in zip(flagged, same, strict=True))
     return {
         "recall": Share(true, len(found)).figures(),
@@ -232,13 +238,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--encoder", default="nano", help="a registered encoder, or none")
+    parser.add_argument("--weights", help="folder or repository of its weights")
     options = parser.parse_args()
     sized = scale()
     print(sized, flush=True)
     if options.encoder == "none":
         embed: Embed = lambda images: np.ones((len(images), 1), np.float32)  # noqa: E731
     else:
-        embed = load_encoder(options.encoder).embed
+        embed = load_encoder(options.encoder, weights=options.weights).embed
     settings = NearCopySettings()
     tiles = Tiles(options.data, embed)
     rng = np.random.default_rng(0)

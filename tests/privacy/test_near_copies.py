@@ -94,11 +94,11 @@ def test_a_run_raises_the_limit_of_an_encoder_that_finds_real_tiles_alike():
     index.add(fingerprint(tiles), real)
     assert index.encoder_limit == pytest.approx(np.cos(np.radians(2)), abs=1e-3)
     assert index.encoder_limit > SETTINGS.embedding_limit
-    queries = directions(np.array([51.0, 50.1])).astype(np.float32)
-    other = textures(2, seed=1)
-    sparse, copied = index.search(other, queries, tiles.__getitem__)
-    assert copied.near_copy
-    assert copied.embedding_index == sparse.embedding_index == 25
+    queries = directions(np.array([105.0, 50.1])).astype(np.float32)
+    beside, copied = index.search(textures(2, seed=1), queries, tiles.__getitem__)
+    assert SETTINGS.embedding_limit < beside.embedding_similarity < index.encoder_limit
+    assert not beside.near_copy
+    assert (copied.near_copy, copied.embedding_index) == (True, 25)
 
 
 def test_an_encoder_that_tells_tiles_apart_keeps_the_limit_of_the_site():
