@@ -43,7 +43,7 @@ class TileTransform:
         """
         if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
             raise ValueError(f"tiles must be uint8 (B, H, W, 3), not {images.dtype} {images.shape}")
-        pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(np.require(images, requirements=["C", "W"])).permute(0, 3, 1, 2)
         pixels = self._crop(self._resize(pixels)).contiguous().to(device).float()
         scale = torch.tensor(self.std, device=device).view(1, 3, 1, 1) * 255
         shift = torch.tensor(self.mean, device=device).view(1, 3, 1, 1) * 255
