@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pixcell_share.errors import SettingsError
 from pixcell_share.privacy._store import RowStore
 from pixcell_share.privacy._topk import top_k
 from pixcell_share.privacy.correlate import shifted_correlation
@@ -37,6 +38,14 @@ _DECIMALS = 6
 
 _SAMPLED = 512
 _USUAL = 0.95
+_RANGES = (
+    ("pixel_limit", 0.0, 1.0),
+    ("embedding_limit", 0.0, 1.0),
+    ("candidates", 1, 1000),
+    ("candidate_limit", -1.0, 1.0),
+    ("shift", 0, 16),
+    ("block_rows", 1, 1 << 20),
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,14 @@ class NearCopySettings:
     """When a synthetic tile counts as a near copy of a real one."""
 
     pixel_limit: float = 0.6
-    """Correlation of 64 x 64 pictures from which a tile is a near copy."""
+    """Correlation of 64 x 64 pictures from which a tile is a near copy.
+
+    On the real lung tiles (``python benchmarks/near_copies.py``): copies of one tile of each of
+    523 groups, searched among all 10,749, score 0.98 or more when they are exact, flipped,
+    rotated, recompressed, brightened, re-stained or blurred, and 0.89 when shifted by up to 3 %:
+    523 of 523 caught for each kind (95 % interval from 99.3 %). Of 2,092 tiles searched among
+    other groups 99 % score below 0.30; the 11 above the limit are true copies that the manifest
+    lists in two groups. On tiles of real and drawn slides the highest is 0.42."""
 
     embedding_limit: float = 0.99
     """Cosine in the encoder below which no tile is a near copy. A synthetic tile is close to its
@@ -63,6 +79,20 @@ class NearCopySettings:
 
     block_rows: int = 4096
     """Real tiles per matrix product: memory, not the result, depends on it."""
+
+    def __post_init__(self) -> None:
+        """Refuse limits that nothing could reach, and sizes that cannot be.
+
+        Raises:
+            SettingsError: an entry is out of range.
+        """
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not low <= value <= high:
+                raise SettingsError(
+                    f"{name} = {value!r} is not between {low:g} and {high:g}",
+                    f"leave it out for the default, {getattr(NearCopySettings, name):g}",
+                )
 
 
 @dataclass(frozen=True)

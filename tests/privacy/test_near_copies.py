@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from pixcell_share.errors import SettingsError
 from pixcell_share.privacy import TRANSFORMS, NearCopyIndex, NearCopySettings, fingerprint
 from pixcell_share.privacy.fingerprints import transform
 from pixcell_share.privacy.plants import PLANTS
@@ -232,3 +233,12 @@ def test_lengths_must_agree(embed, build):
         NearCopyIndex().add(fingerprint(tiles), embed(tiles)[:2])
     with pytest.raises(ValueError, match="3 images for 2 embeddings"):
         build(tiles).search(tiles, embed(tiles)[:2], tiles.__getitem__)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"pixel_limit": 2}, {"embedding_limit": "high"}, {"candidates": 0}, {"shift": -1}]
+)
+def test_limits_that_nothing_could_reach_are_refused(wrong):
+    with pytest.raises(SettingsError, match=next(iter(wrong))) as refused:
+        NearCopySettings(**wrong)
+    assert "leave it out for the default" in refused.value.remedy
