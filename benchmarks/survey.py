@@ -122,7 +122,7 @@ def survey(path: Path) -> dict[str, Any]:
 
 def _read(path: Path, grid: TileGrid, reader: Reader) -> None:
     """Read all tiles from a newly opened slide: nothing is in its cache."""
-    with open_slide(SlideRecord(path.stem, path), check_brightfield=False) as slide:
+    with open_slide(SlideRecord(path.stem, path), inspect=False) as slide:
         for _ in read_tiles(slide, grid, reader=reader):
             pass
 

@@ -107,7 +107,7 @@ def measure(case: Case, rounds: int) -> Row:
     wall: dict[str, list[float]] = {name: [] for name in loops}
     for _ in range(rounds):
         for name, loop in loops.items():
-            with open_slide(SlideRecord("slide", case.path), check_brightfield=False) as slide:
+            with open_slide(SlideRecord("slide", case.path), inspect=False) as slide:
                 grid = _grid(slide, case.mpp)
                 cpu_start, wall_start = time.process_time(), time.perf_counter()
                 count = sum(1 for _ in loop(slide, grid))
@@ -167,7 +167,7 @@ def _grid(slide: Slide, mpp: float) -> TileGrid:
 
 def _difference(case: Case, reference: Loop) -> float:
     """Mean absolute difference of ours to ``reference``, in grey levels."""
-    with open_slide(SlideRecord("slide", case.path), check_brightfield=False) as slide:
+    with open_slide(SlideRecord("slide", case.path), inspect=False) as slide:
         grid = _grid(slide, case.mpp)
         pairs = zip(reference(slide, grid), _ours(slide, grid), strict=True)
         means = [np.abs(theirs.astype(np.int16) - ours).mean() for theirs, ours in pairs]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,11 @@ class JpegTiles:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+    def take_as_rgb(self) -> None:
+        """Take the stored components for RGB, whatever the TIFF says of them."""
+        self._cache.clear()
+        self._stored = tuple(replace(level, ycbcr=False) for level in self._stored)
 
     def read_window(self, window: Window) -> NDArray[np.uint8]:
         """The window's pixels, uint8 (height, width, 3); white outside and where no tile is.

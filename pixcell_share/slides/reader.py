@@ -15,8 +15,10 @@ from pixcell_share.errors import NotBrightfieldError, SlideUnreadableError
 from pixcell_share.slides._mpp import Resolution, resolve_mpp
 from pixcell_share.slides._pyramid import Level, Window, best_level, read_square
 from pixcell_share.slides._stored_tiles import UnsupportedLayoutError
+from pixcell_share.slides.false_colours import in_false_colours
 from pixcell_share.slides.grid_format import level0_tile_px
 from pixcell_share.slides.jpeg_tiles import JpegTiles
+from pixcell_share.slides.quality import require_brightfield
 from pixcell_share.slides.records import SlideRecord
 
 CACHE_BYTES = 96 * 2**20
@@ -25,7 +27,7 @@ CACHE_BYTES = 96 * 2**20
 _WHITE = (255, 255, 255)
 _MAX_STORED_TILE_PX = 2**28
 _STRIP_PX = 8 * 2**20
-_BRIGHTFIELD_THUMBNAIL_PX = 512
+_LOOK_PX = 512
 _REMEDY = "copy it again from the scanner or archive, or take it out of the folder"
 
 
@@ -68,6 +70,7 @@ class Slide:
         self.jpeg_tiles: JpegTiles | None = None
         self.no_jpeg_tiles = ""
         self._handle = handle
+        self._mended = False
         try:
             self.jpeg_tiles = JpegTiles(self.path, self.vendor, self.levels, CACHE_BYTES)
         except UnsupportedLayoutError as reason:
@@ -134,6 +137,8 @@ class Slide:
 
     def read_window(self, window: Window) -> NDArray[np.uint8]:
         """A rectangle of one level as it is stored, uint8 (height, width, 3)."""
+        if self._mended and self.jpeg_tiles is not None:
+            return self.jpeg_tiles.read_window(window)
         downsample = self.levels[window.level].downsample
         corner = (round(window.left * downsample), round(window.top * downsample))
         size = (window.width, window.height)
@@ -147,9 +152,28 @@ class Slide:
         ground.paste(tile, mask=tile)
         return np.asarray(ground)
 
+    def mend_colours(self) -> None:
+        """Where the tiles hold RGB marked as YCbCr, read them as what they are, with a note."""
+        picture = self.thumbnail(_LOOK_PX)
+        if not in_false_colours(picture):
+            return
+        if self.jpeg_tiles is not None:
+            self.jpeg_tiles.take_as_rgb()
+            self._mended = True
+        if self._mended and not in_false_colours(self.thumbnail(_LOOK_PX)):
+            note = "its JPEG tiles hold RGB but are marked YCbCr: they are read as RGB"
+        else:
+            note = "its colours are false: export it again from the scanner's software"
+        self.notes = (*self.notes, note)
 
-def open_slide(record: SlideRecord, *, check_brightfield: bool = True) -> Slide:
+
+def open_slide(record: SlideRecord, *, inspect: bool = True) -> Slide:
     """Open the slide of ``record``.
+
+    Args:
+        record: the slide.
+        inspect: look at the pixels, to mend false colours (`Slide.mend_colours`) and to refuse
+            fluorescence that the metadata does not name; without, the pixels are OpenSlide's.
 
     Raises:
         SlideUnreadableError: empty, truncated, without permission, or not a slide.
@@ -162,10 +186,9 @@ def open_slide(record: SlideRecord, *, check_brightfield: bool = True) -> Slide:
         _refuse_absurd_tiles(record.path.name, properties)
         _refuse_fluorescence(record.path.name, properties)
         slide = Slide(record, handle, resolve_mpp(record.path.name, properties, record.mpp))
-        if check_brightfield:
-            from pixcell_share.slides.quality import require_brightfield
-
-            require_brightfield(slide.thumbnail(_BRIGHTFIELD_THUMBNAIL_PX), slide.slide_id)
+        if inspect:
+            slide.mend_colours()
+            require_brightfield(slide.thumbnail(_LOOK_PX), slide.slide_id)
     except BaseException:
         handle.close()
         raise

@@ -76,7 +76,7 @@ def write_slide(
 
 def opened(path: Path, mpp: float | None = None) -> Slide:
     """The slide, without the check that it is brightfield."""
-    return open_slide(SlideRecord(path.stem, path, mpp), check_brightfield=False)
+    return open_slide(SlideRecord(path.stem, path, mpp), inspect=False)
 
 
 def full_grid(slide: Slide, tile_px: int = 256, mpp: float = 0.5, shift: int = 0) -> TileGrid:
