@@ -109,7 +109,7 @@ class _Job:
         if not any(state.used for state in states):
             raise NoTissueError(
                 f"none of the {len(records)} slides gave a tile",
-                "; ".join(f"{entry['slide']}: {entry['cause']}" for entry in left_out(states)),
+                "; ".join(f"{entry['cause']}: {entry['remedy']}" for entry in left_out(states)),
             )
         inventory = inventory_digest(states, records, self.config.near_copies)
         real = RealTiles(self.run, records, states)

@@ -247,7 +247,9 @@ def test_the_disk(tmp_path: Path) -> None:
 def test_library_versions(
     wanted: str, complaint: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("site_agent.doctor.examine.requires", lambda name: [wanted, "x>1; extra == 'dev'"])
+    monkeypatch.setattr(
+        "site_agent.doctor.examine.requires", lambda name: [wanted, "x>1; extra == 'dev'"]
+    )
     check = examine_versions()
     assert check.status == ("fail" if complaint else "ok")
     assert complaint is None or complaint in check.detail

@@ -1,0 +1,37 @@
+"""The main job on the real slides beside the checkout, with the packaged model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from site_agent.home import SiteHome
+from tests.site_agent.program import run
+
+
+@pytest.mark.slow
+def test_real_slides(shared_data: Path, tmp_path: Path) -> None:
+    home = SiteHome(tmp_path / "site")
+    words = (
+        "synthesize", "--slides", shared_data / "slides", "--out", tmp_path / "run",
+        "--home", home.folder, "--max-tiles", 4, "--steps", 8, "--json",
+    )  # fmt: skip
+    done = run(tmp_path / "log", *words)
+    assert done.code == 3, done.err
+    result = done.json
+    assert {entry["slide"]: entry["code"] for entry in result["left_out"]} == {
+        "fluorescence_not_HE": "not_brightfield"
+    }
+    assert result["counts"]["slides_used"] == 3
+    assert result["counts"]["tiles_found"] > 60
+    assert result["counts"]["tiles_generated"] == 12
+    draws = [np.load(path) for path in sorted((tmp_path / "run/work/draws").rglob("*.npy"))]
+    tiles = np.concatenate(draws).astype(float)
+    assert tiles.std(axis=(1, 2)).min() > 5, "a synthetic tile is blank"
+    assert np.abs(tiles[0] - tiles[-1]).mean() > 5, "the synthetic tiles are all alike"
+
+    again = run(tmp_path / "log", *words)
+    assert again.code == 3
+    assert again.json["status"] == "nothing to do"
