@@ -27,10 +27,11 @@ _TEMPLATE = """\
 site = "{site}"
 
 # A synthetic tile closer than this to any real tile is drawn again, then dropped.
-# pixcell-site synthesize --help says what the figures mean; docs/privacy-officer.md
-# says how they were measured.
+# docs/privacy-officer.md says what the figures mean and how they were measured.
 [near_copies]
+# Correlation of 64 x 64 pictures with the nearest real tile, 0 to 1. Lower is stricter.
 pixel_limit = {limits.pixel_limit}
+# Least cosine in the encoder. A run raises it to what its own real tiles reach.
 embedding_limit = {limits.embedding_limit}
 """
 

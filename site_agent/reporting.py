@@ -13,8 +13,7 @@ from PIL import Image
 
 import pixcell_share
 from pixcell_share.bundles import AuditResult
-from pixcell_share.privacy import TRANSFORMS, ControlResult
-from pixcell_share.privacy.fingerprints import transform
+from pixcell_share.privacy import ControlResult
 from pixcell_share.slides import SlideRecord, read_coords
 from site_agent.clock import load_times
 from site_agent.home import SiteConfig
@@ -185,12 +184,8 @@ class _Gallery:
             _, check, position = draw
             index = int(getattr(check, f"{kind}_index")[position])
             slide_id, x, y = self._place(index)
-            image = self._image(draw)
-            if kind == "pixel":
-                turn = TRANSFORMS.index(str(check.transform[position]))
-                image = transform(image, turn).astype(np.uint8)
             yield ClosePair(
-                synthetic=image,
+                synthetic=self._image(draw),
                 real=self._findings.real.image(index),
                 slide_id=slide_id,
                 x=x,

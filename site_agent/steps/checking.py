@@ -39,8 +39,6 @@ class CheckedBlock:
     """(B,) correlation with the nearest real tile in pixels."""
     pixel_index: NDArray[np.int64]
     """(B,) number of that real tile."""
-    transform: NDArray[np.str_]
-    """(B,) flip or rotation that gives the correlation."""
     embedding_similarity: NDArray[np.float64]
     """(B,) cosine with the nearest real tile in the encoder."""
     embedding_index: NDArray[np.int64]
@@ -118,7 +116,6 @@ def _checked(
         redraws=redraws,
         pixel_ncc=np.array([near.pixel_ncc for near in nearest]),
         pixel_index=np.array([near.pixel_index for near in nearest], np.int64),
-        transform=np.array([near.transform for near in nearest]),
         embedding_similarity=np.array([near.embedding_similarity for near in nearest]),
         embedding_index=np.array([near.embedding_index for near in nearest], np.int64),
         replaced=np.array(kept, np.int64),
