@@ -42,7 +42,7 @@ class VaeSettings:
     """Weight of the mean KL divergence to N(0, 1)."""
     gradient: float = 0.5
     """Weight of the L1 distance of image gradients, at two scales: keeps edges."""
-    colour: float = 1.0
+    colour: float = 2.0
     """Weight of `colour_distance`: without it a short training loses red cells and stain shifts."""
     pooled_every: int = 3
     """Every so many steps, half-size latents must decode to the half-size image."""

@@ -32,8 +32,10 @@ def colour_agreement(synthetic: Images, real: Images) -> dict[str, float]:
 
 
 def _correlation(first: Features, second: Features) -> float:
-    """Mean over red, green and blue."""
-    return float(np.mean([np.corrcoef(first[:, c], second[:, c])[0, 1] for c in range(3)]))
+    """Pearson's, mean over red, green and blue; 0 where a colour does not vary."""
+    one, two = first - first.mean(0), second - second.mean(0)
+    spread = np.sqrt(np.square(one).sum(0) * np.square(two).sum(0))
+    return float(np.mean((one * two).sum(0) / np.maximum(spread, 1e-12)))
 
 
 class ClassProbe:

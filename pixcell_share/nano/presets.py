@@ -50,7 +50,7 @@ def gpu() -> NanoSettings:
     """One H100 or H200, about 25 minutes in all; the weights stay under 40 MB in fp16."""
     return NanoSettings(
         vae=VaeSettings(
-            channels=(48, 96, 144, 192),
+            channels=(48, 96, 128, 160),
             crop_px=128,
             batch=64,
             rate=1e-3,
@@ -61,7 +61,7 @@ def gpu() -> NanoSettings:
         latents=LatentSettings(copies=1_000, crops_per_field=80, batch=128),
         transformer=TransformerSettings(
             heads=5,
-            layers=7,
+            layers=6,
             batch=256,
             average=0.9995,
             budget=Budget(steps=60_000, minutes=11),
