@@ -73,6 +73,15 @@ def turn_tensor(batch: Tensor, code: int) -> Tensor:
     return turned.flip(3) if code >= 4 else turned
 
 
+def turn_each(batch: Tensor, codes: NDArray[np.int64]) -> Tensor:
+    """Turn every row of (B, C, S, S) by its own code (B,)."""
+    turned = torch.empty_like(batch)
+    for code in np.unique(codes):
+        rows = torch.from_numpy(np.flatnonzero(codes == code)).to(batch.device)
+        turned[rows] = turn_tensor(batch[rows], int(code))
+    return turned
+
+
 def to_tensor(images: Images, device: torch.device | str = "cpu") -> Tensor:
     """uint8 (B, H, W, 3) to float (B, 3, H, W) in [-1, 1], channels last in memory."""
     batch = torch.from_numpy(np.ascontiguousarray(images)).to(device)

@@ -12,7 +12,7 @@ from diffusers import DDPMScheduler
 from torch import Tensor, nn
 
 from pixcell_share.nano.autoencoder import LATENT_CHANNELS
-from pixcell_share.nano.batches import turn_tensor
+from pixcell_share.nano.batches import turn_each
 from pixcell_share.nano.device import autocast
 from pixcell_share.nano.latents import SIDE, LatentSet
 from pixcell_share.nano.loop import Budget
@@ -151,7 +151,7 @@ class DenoisingObjective:
         chosen = rng.choice(len(self._set.share), self._settings.batch, p=self._set.share)
         raw = torch.from_numpy(self._set.latents[np.sort(chosen)]).to(self._device).float()
         clean = (raw - self._shift) * self._scale
-        clean = torch.cat([turn_tensor(row[None], int(rng.integers(8))) for row in clean])
+        clean = turn_each(clean, rng.integers(8, size=len(clean)))
         condition = torch.from_numpy(self._set.embeddings[np.sort(chosen)]).to(self._device)
         condition = condition + self._jitter * torch.randn_like(condition)
         dropped = torch.from_numpy(rng.random(len(chosen)) < self._settings.drop_condition)

@@ -8,9 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pixcell_share.errors import SettingsError
-from pixcell_share.nano.batches import MixSettings, TileSampler, to_images, to_tensor, turn
+from pixcell_share.nano.batches import (
+    MixSettings,
+    TileSampler,
+    to_images,
+    to_tensor,
+    turn,
+    turn_each,
+)
 from pixcell_share.nano.evaluate import spread
 from pixcell_share.nano.tiles import SplitSettings, TileSet, prepare
 
@@ -73,6 +81,15 @@ def test_the_eight_turns_differ_and_keep_the_pixels() -> None:
     turned = {turn(image, code).tobytes() for code in range(8)}
     assert len(turned) == 8
     assert all(sorted(turn(image, code).ravel()) == sorted(image.ravel()) for code in range(8))
+
+
+def test_rows_turn_each_by_their_own_code() -> None:
+    batch = torch.arange(8 * 3 * 4 * 4.0).view(8, 3, 4, 4)
+    codes = np.array([3, 0, 7, 7, 1, 5, 2, 4])
+    turned = turn_each(batch, codes)
+    for row, code in enumerate(codes):
+        pixels = batch[row].permute(1, 2, 0).numpy()
+        np.testing.assert_array_equal(turned[row].permute(1, 2, 0).numpy(), turn(pixels, int(code)))
 
 
 def test_pixels_survive_the_way_to_tensors_and_back() -> None:

@@ -1,0 +1,20 @@
+"""The same stages on a GPU, where there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pixcell_share.nano import reporting
+from pixcell_share.nano.presets import tiny
+from pixcell_share.nano.stages import TrainingRun
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+
+
+def test_every_stage_runs_on_a_gpu(small_data: Path, tmp_path: Path) -> None:
+    run = TrainingRun(small_data, tmp_path, tiny(), torch.device("cuda"), show=False)
+    assert reporting.train_all(run, tmp_path / "weights", guidance_scale=1.5) > 0
+    assert all(value.isfinite().all() for value in run.state("transformer").values())
