@@ -48,7 +48,7 @@ class SynthesisSettings:
     """One run of the main job: from a folder of slides to a signed bundle."""
 
     slides: Path
-    """Folder of whole-slide images; sub-folders are searched."""
+    """Folder of whole-slide images, sub-folders included, or one slide."""
     out: Path
     """Work folder: private stores, report and bundle."""
     table: Path | None = None
@@ -96,9 +96,9 @@ class SynthesisSettings:
             raise SettingsError(
                 f"--dtype {self.dtype} is not known", f"one of: auto, {', '.join(DTYPES)}"
             )
-        if not self.slides.is_dir():
+        if not self.slides.exists():
             raise SettingsError(
-                f"{self.slides} is not a folder", "name the folder that holds the slides"
+                f"there is no {self.slides}", "name the folder that holds the slides"
             )
 
     @property
@@ -135,8 +135,8 @@ class SynthesisSettings:
     def identity(self) -> dict[str, Any]:
         """The settings that decide the bytes of the result: not the paths, not the part."""
         return {
-            "model": self.model,
-            "vae": self.vae,
+            "model": _public_name(self.model),
+            "vae": _public_name(self.vae),
             "encoder": self.encoder_name,
             "tiling": asdict(self.tiling),
             "tissue": asdict(self.tissue),
@@ -151,3 +151,8 @@ class SynthesisSettings:
             "device": self.torch_device.type,
             "dtype": str(self.torch_dtype).removeprefix("torch."),
         }
+
+
+def _public_name(model: str | None) -> str | None:
+    """A repository's name; a folder may be moved, and its weights are pinned by their digest."""
+    return "a local folder" if model and model != "nano" and Path(model).exists() else model

@@ -88,3 +88,14 @@ def test_demo_slides_are_the_same_each_time(tmp_path: Path) -> None:
         assert run(tmp_path / "log", "demo-slides", tmp_path / name, "--count", 1).code == 0
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+@pytest.mark.slow
+def test_bench_measures_each_kind_of_work(tiny_model: Path, tmp_path: Path) -> None:
+    words = ("--model", tiny_model, "--encoder", "nano", "--weights", tiny_model / "encoder")
+    done = run(tmp_path / "log", "bench", *words, "--batch-size", 2, "--json")
+    assert done.code == 0, done.err
+    rates, shares = done.json["tiles_per_second"], done.json["share_of_time"]
+    assert set(rates) == set(shares) == {"read", "embed", "generate"}
+    assert all(rate > 0 for rate in rates.values())
+    assert sum(shares.values()) == pytest.approx(1)
