@@ -18,8 +18,8 @@ from site_agent.clock import Clock
 from site_agent.home import SiteConfig
 from site_agent.models import Models
 from site_agent.progress import View
-from site_agent.report import write_report
-from site_agent.reporting import Findings, describe_run
+from site_agent.report.describe import Findings, describe_run
+from site_agent.report.page import write_report
 from site_agent.run_folder import RunFolder, SlideState, inventory_digest
 from site_agent.settings import SynthesisSettings
 from site_agent.steps.checking import CheckedBlock, check_slides, released

@@ -26,5 +26,5 @@ def in_false_colours(picture: NDArray[np.uint8]) -> bool:
     spread = channels.std(axis=0)
     if spread.min() < 1.0 or min(spread[1:]) < _STRONG * spread[0]:
         return False
-    luma_blue, luma_red = np.corrcoef(channels.T)[0, 1:]
-    return bool(min(luma_blue, luma_red) >= _FOLLOWS)
+    correlations = np.asarray(np.corrcoef(channels.T))[0, 1:]
+    return bool(correlations.min() >= _FOLLOWS)

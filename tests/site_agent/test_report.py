@@ -20,8 +20,8 @@ from pixcell_share.privacy import (
     first_checks,
 )
 from pixcell_share.weights import ModelIdentity
-from site_agent.report import Balance, ClosePair, Pair, Report, SlideRow, write_report
-from site_agent.report_charts import StageTime, histogram, time_bars
+from site_agent.report.charts import StageTime, histogram, time_bars
+from site_agent.report.page import Balance, ClosePair, Pair, Report, SlideRow, write_report
 
 LIMITS = NearCopySettings()
 MARKUP = '<script>alert("x")</script>'

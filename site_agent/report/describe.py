@@ -18,8 +18,8 @@ from pixcell_share.slides import SlideRecord, read_coords
 from site_agent.clock import load_times
 from site_agent.home import SiteConfig
 from site_agent.models import Models
-from site_agent.report import Balance, ClosePair, Pair, Report, SlideRow
-from site_agent.report_charts import StageTime
+from site_agent.report.charts import StageTime
+from site_agent.report.page import Balance, ClosePair, Pair, Report, SlideRow
 from site_agent.run_folder import RunFolder, SlideState
 from site_agent.steps.checking import CheckedBlock, final_image
 from site_agent.steps.generation import Block

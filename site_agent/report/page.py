@@ -17,9 +17,9 @@ from pixcell_share.bundles.audit import AuditResult
 from pixcell_share.files import atomic_path
 from pixcell_share.privacy import ControlResult, NearCopySettings
 from pixcell_share.weights import ModelIdentity
-from site_agent.report_charts import StageTime, histogram, time_bars
-from site_agent.report_images import Images, aligned_uri, thumbnail_uri, tile_uri
-from site_agent.report_words import check_words, headline, quantity, sentence
+from site_agent.report.charts import StageTime, histogram, time_bars
+from site_agent.report.images import Images, aligned_uri, thumbnail_uri, tile_uri
+from site_agent.report.words import check_words, headline, quantity, sentence
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""The private report of a run: what it shows, its words, charts and pictures, and the page."""
