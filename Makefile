@@ -1,6 +1,7 @@
 # Two commands do everything: `make demo` and `make test`.
 PYTHON ?= python3
 VENV ?= .venv
+WORKERS ?= 2
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
@@ -16,7 +17,7 @@ demo: $(READY)
 	@echo "signed bundle:    demo/run/bundle"
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pixcell_share.bundles import SiteKey
+from pixcell_share.bundles import SiteKey, shuffled_order
 from pixcell_share.files import atomic_path
 from pixcell_share.pixcell import PixCell, tile_seed
 from pixcell_share.slides import read_features
@@ -37,7 +37,7 @@ class Block:
 
 def blocks_of(state: SlideState, settings: SynthesisSettings, key: SiteKey) -> list[Block]:
     """All blocks of a slide. They depend on the settings and the key, never on what is done."""
-    chosen = _choose(state, settings.max_tiles, key)
+    chosen = choose_tiles(state, settings.max_tiles, key)
     tiles = np.repeat(chosen, settings.per_tile)
     draws = np.tile(np.arange(settings.per_tile), len(chosen))
     batch = settings.sampler.batch_size
@@ -50,12 +50,12 @@ def blocks_of(state: SlideState, settings: SynthesisSettings, key: SiteKey) -> l
     ]
 
 
-def _choose(state: SlideState, limit: int | None, key: SiteKey) -> NDArray[np.int64]:
+def choose_tiles(state: SlideState, limit: int | None, key: SiteKey) -> NDArray[np.int64]:
+    """Positions of the tiles to condition on: all, or ``limit`` chosen with the site's key."""
     if limit is None or state.tiles <= limit:
         return np.arange(state.tiles)
-    secret = int.from_bytes(key.derive(f"{_CHOICE}|{state.slide_id}")[:16])
-    generator = np.random.Generator(np.random.Philox(key=secret))
-    return np.sort(generator.permutation(state.tiles)[:limit]).astype(np.int64)
+    order = shuffled_order(key.derive(f"{_CHOICE}|{state.slide_id}"), state.tiles)
+    return np.sort(order[:limit])
 
 
 class Draws:
