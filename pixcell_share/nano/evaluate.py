@@ -34,7 +34,7 @@ class EvaluationSettings:
     """Tiles at once."""
     encoder_directions: int = 48
     """Principal directions of the encoder that its Fréchet distance uses."""
-    training_tiles: int = 1500
+    training_tiles: int = 1000
     """Training tiles that yardsticks and the class probe are fitted to."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -132,6 +133,10 @@ def evaluate(
     device: Device = "cpu",
     dtype: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
     count: Annotated[int, typer.Option(min=32, help="Held-out tiles to compare.")] = 128,
+    guidance: Annotated[
+        list[float] | None,
+        typer.Option(help="Guidance scale; may be given more than once. (default: 1.25 and 2)"),
+    ] = None,
 ) -> None:
     """Compare weights with held-out tiles: the figures and the picture of the card.
 
@@ -143,6 +148,8 @@ def evaluate(
 
     run = _run(data, work, Preset.cpu, device)
     settings = EvaluationSettings(count=count)
+    if guidance:
+        settings = replace(settings, guidances=tuple(guidance))
     typer.echo(
         reporting.evaluate_weights(run, weights or WEIGHTS, out, settings, resolve_dtype(dtype))
     )
