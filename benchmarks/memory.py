@@ -4,7 +4,8 @@ Two processes are measured by the system's own high-water mark: one that only lo
 works on one batch, and the whole `pixcell-site synthesize` on the large slide. The difference is
 what the slide costs. All tiles are laid, read, embedded, fingerprinted and indexed for the
 nearest-neighbour checks; generation is limited to a few hundred tiles, since it goes block by
-block and a CPU would need hours for the rest.
+block and a CPU would need hours for the rest. The models have random weights and are small, but
+embeddings have 1,536 numbers, as UNI2-h's: what the slide costs does not depend on the weights.
 
     python benchmarks/memory.py [--tiles 256] [--keep FOLDER]
 
@@ -28,17 +29,33 @@ import numpy as np
 from _large_slide import repeat_to_cell, write_large_slide
 from _results import write_result
 
-from pixcell_share.slides import SlideRecord, draw_demo_slides, open_slide
+from pixcell_share.slides import (
+    SlideRecord,
+    draw_demo_slides,
+    find_tissue,
+    lay_grid,
+    open_slide,
+    read_tiles,
+)
+from site_agent.home import SiteHome
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests.tiny import make_tiny_model
 
 LIMIT_GIB = 1.5
 
 _BASELINE = """
+import sys
 import numpy as np
 from pathlib import Path
 from site_agent.models import Models
 from site_agent.settings import SynthesisSettings
 import site_agent.pipeline
-settings = SynthesisSettings(slides=Path("."), out=Path("."))
+model = Path(sys.argv[1])
+settings = SynthesisSettings(
+    slides=Path("."), out=Path("."), model=str(model), encoder="nano",
+    weights=str(model / "encoder"),
+)
 models = Models(settings)
 images = np.zeros((32, 256, 256, 3), np.uint8)
 embeddings = models.embed(images)
@@ -57,10 +74,16 @@ def main() -> None:
         slides = folder / "wsi"
         slides.mkdir(parents=True, exist_ok=True)
         make_slide(slides / "large.tif")
-        base_gib, _, _ = peak_of([sys.executable, "-c", _BASELINE])
+        model = make_tiny_model(folder / "model", dim=1536, patch_px=112)
+        home = SiteHome(folder / "site")
+        home.initialise()
+        # To an untrained encoder all tiles look alike.
+        home.config_file.write_text("[near_copies]\nembedding_limit = 1.0\n")
+        base_gib, _, _ = peak_of([sys.executable, "-c", _BASELINE, str(model)])
         command = [
             sys.executable, "-c", "from site_agent.cli import main; main()", "synthesize",
-            "--slides", str(slides), "--out", str(folder / "run"), "--home", str(folder / "site"),
+            "--slides", str(slides), "--out", str(folder / "run"), "--home", str(home.folder),
+            "--model", str(model), "--encoder", "nano", "--weights", str(model / "encoder"),
             "--max-tiles", str(chosen.tiles), "--json",
         ]  # fmt: skip
         whole_gib, seconds, out = peak_of(command)
@@ -78,15 +101,14 @@ def main() -> None:
 
 
 def make_slide(path: Path) -> None:
-    """The large slide, textured with a drawn one."""
+    """The large slide: 64 tissue tiles of a drawn one, side by side and repeated."""
     with tempfile.TemporaryDirectory() as scratch:
         (drawn,) = draw_demo_slides(Path(scratch), count=1)
         with open_slide(SlideRecord("drawn", drawn)) as slide:
-            side = 2048
-            picture = slide.square(
-                (slide.width - side) // 2, (slide.height - side) // 2, side, side
-            )
-    write_large_slide(path, repeat_to_cell(np.asarray(picture)))
+            grid = lay_grid(slide, find_tissue(slide))
+            tiles = np.stack(list(read_tiles(slide, grid, 0, 64)))
+    rows = tiles.reshape(8, 8, 256, 256, 3).transpose(0, 2, 1, 3, 4)
+    write_large_slide(path, repeat_to_cell(rows.reshape(2048, 2048, 3)))
 
 
 def peak_of(command: list[str]) -> tuple[float, float, dict[str, Any]]:

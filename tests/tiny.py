@@ -13,19 +13,19 @@ from safetensors.torch import save_file
 from pixcell_share.pixcell import PixCellTransformer2DModel
 
 DIM = 24
-_ENCODER = {
-    "img_size": 224,
-    "patch_size": 32,
-    "embed_dim": DIM,
-    "depth": 1,
-    "num_heads": 2,
-    "num_classes": 0,
-    "global_pool": "avg",
-}
 
 
-def make_tiny_model(folder: Path, *, tile_px: int = 256) -> Path:
-    """A folder as `PixCell.from_pretrained` reads it, with ``encoder/`` beside."""
+def make_tiny_model(
+    folder: Path, *, tile_px: int = 256, dim: int = DIM, patch_px: int = 32
+) -> Path:
+    """A folder as `PixCell.from_pretrained` reads it, with ``encoder/`` beside.
+
+    Args:
+        folder: where to, new or empty.
+        tile_px: side of the tiles that it makes.
+        dim: length of an embedding.
+        patch_px: side of the encoder's patches: large ones are fast.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         PixCellTransformer2DModel(
@@ -35,7 +35,7 @@ def make_tiny_model(folder: Path, *, tile_px: int = 256) -> Path:
             sample_size=tile_px // 8,
             interpolation_scale=0.5,
             use_additional_conditions=False,
-            caption_channels=DIM,
+            caption_channels=dim,
         ).save_pretrained(folder / "transformer")
         AutoencoderKL(
             block_out_channels=(8, 8, 8, 8),
@@ -49,18 +49,27 @@ def make_tiny_model(folder: Path, *, tile_px: int = 256) -> Path:
             mid_block_add_attention=False,
         ).save_pretrained(folder / "vae")
         DPMSolverMultistepScheduler().save_pretrained(folder / "scheduler")
-        _save_encoder(folder / "encoder")
+        _save_encoder(folder / "encoder", dim, patch_px)
     return folder
 
 
-def _save_encoder(folder: Path) -> None:
+def _save_encoder(folder: Path, dim: int, patch_px: int) -> None:
     folder.mkdir()
-    module = timm.models.vision_transformer.VisionTransformer(**_ENCODER)
+    arguments = {
+        "img_size": 224,
+        "patch_size": patch_px,
+        "embed_dim": dim,
+        "depth": 1,
+        "num_heads": 2,
+        "num_classes": 0,
+        "global_pool": "avg",
+    }
+    module = timm.models.vision_transformer.VisionTransformer(**arguments)
     save_file(module.state_dict(), folder / "model.safetensors")
     config = {
         "architecture": "vit",
-        "kwargs": _ENCODER,
-        "dim": DIM,
+        "kwargs": arguments,
+        "dim": dim,
         "input_px": 224,
         "mean": [0.5, 0.5, 0.5],
         "std": [0.25, 0.25, 0.25],
