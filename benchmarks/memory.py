@@ -74,7 +74,7 @@ def main() -> None:
         slides = folder / "wsi"
         slides.mkdir(parents=True, exist_ok=True)
         make_slide(slides / "large.tif")
-        model = make_tiny_model(folder / "model", dim=1536, patch_px=112)
+        model = make_tiny_model(folder / "model", dim=1536, input_px=32, depth=0)
         home = SiteHome(folder / "site")
         home.initialise()
         # To an untrained encoder all tiles look alike.

@@ -16,7 +16,7 @@ DIM = 24
 
 
 def make_tiny_model(
-    folder: Path, *, tile_px: int = 256, dim: int = DIM, patch_px: int = 32
+    folder: Path, *, tile_px: int = 256, dim: int = DIM, input_px: int = 224, depth: int = 1
 ) -> Path:
     """A folder as `PixCell.from_pretrained` reads it, with ``encoder/`` beside.
 
@@ -24,7 +24,8 @@ def make_tiny_model(
         folder: where to, new or empty.
         tile_px: side of the tiles that it makes.
         dim: length of an embedding.
-        patch_px: side of the encoder's patches: large ones are fast.
+        input_px: side of what the encoder sees, at least 32.
+        depth: of the encoder.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -49,17 +50,17 @@ def make_tiny_model(
             mid_block_add_attention=False,
         ).save_pretrained(folder / "vae")
         DPMSolverMultistepScheduler().save_pretrained(folder / "scheduler")
-        _save_encoder(folder / "encoder", dim, patch_px)
+        _save_encoder(folder / "encoder", dim, input_px, depth)
     return folder
 
 
-def _save_encoder(folder: Path, dim: int, patch_px: int) -> None:
+def _save_encoder(folder: Path, dim: int, input_px: int, depth: int) -> None:
     folder.mkdir()
     arguments = {
-        "img_size": 224,
-        "patch_size": patch_px,
+        "img_size": input_px,
+        "patch_size": 32,
         "embed_dim": dim,
-        "depth": 1,
+        "depth": depth,
         "num_heads": 2,
         "num_classes": 0,
         "global_pool": "avg",
@@ -70,7 +71,7 @@ def _save_encoder(folder: Path, dim: int, patch_px: int) -> None:
         "architecture": "vit",
         "kwargs": arguments,
         "dim": dim,
-        "input_px": 224,
+        "input_px": input_px,
         "mean": [0.5, 0.5, 0.5],
         "std": [0.25, 0.25, 0.25],
         "licence": "Apache-2.0",
