@@ -27,7 +27,7 @@ def test_real_slides(shared_data: Path, tmp_path: Path) -> None:
     assert result["counts"]["slides_used"] == 3
     assert result["counts"]["tiles_found"] > 60
     assert result["counts"]["tiles_generated"] == 12
-    draws = [np.load(path) for path in sorted((tmp_path / "run/work/draws").rglob("*.npy"))]
+    draws = [np.load(path) for path in sorted((tmp_path / "run" / "work" / "draws").rglob("*.npy"))]
     tiles = np.concatenate(draws).astype(float)
     assert tiles.std(axis=(1, 2)).min() > 5, "a synthetic tile is blank"
     assert np.abs(tiles[0] - tiles[-1]).mean() > 5, "the synthetic tiles are all alike"
