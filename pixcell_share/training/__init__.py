@@ -1,1 +1,1 @@
-"""TODO."""
+"""Training models: the program `pixcell-train`. So far it trains `nano`."""
