@@ -33,8 +33,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pixcell_share.bundles._codec import MANIFEST_NAME
-from pixcell_share.bundles.write import file_sha256
+from pixcell_share.bundles import bundle_digest
 from pixcell_share.errors import SlideError, WorkFolderError
 from pixcell_share.files import atomic_write_text, canonical_json, storage_errors
 from pixcell_share.privacy import NearCopySettings
@@ -308,7 +307,7 @@ class RunFolder:
             return
         digest = before["outcome"]["digest"]
         # Killed after the rename, a run finds the new bundle here: that one stays.
-        if file_sha256(self.bundle / MANIFEST_NAME) == digest:
+        if bundle_digest(self.bundle) == digest:
             self.bundle.rename(self.root / f"bundle-{digest[:12]}")
 
     def keep_release(self, values: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from pixcell_share.bundles.cohort import Cohort, GenerationSettings, Manifest, S
 from pixcell_share.bundles.keys import PublicKey, SiteKey, load_public_key
 from pixcell_share.bundles.order import shuffled_order
 from pixcell_share.bundles.verify import VerifiedBundle, verify_bundle
-from pixcell_share.bundles.write import BundleSummary, write_bundle
+from pixcell_share.bundles.write import BundleSummary, bundle_digest, write_bundle
 
 __all__ = [
     "AuditResult",
@@ -22,6 +22,7 @@ __all__ = [
     "SiteKey",
     "Verdict",
     "VerifiedBundle",
+    "bundle_digest",
     "check_name",
     "load_public_key",
     "shuffled_order",

@@ -97,6 +97,11 @@ def write_bundle(
     return BundleSummary(folder, hashlib.sha256(manifest_bytes).hexdigest(), manifest, total)
 
 
+def bundle_digest(folder: Path) -> str:
+    """SHA-256 of the manifest of the bundle in ``folder``: the bundle's name."""
+    return file_sha256(folder / MANIFEST_NAME)
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, read in blocks."""
     with path.open("rb") as file:

@@ -18,6 +18,7 @@ def test_exports_are_pinned() -> None:
         "SiteKey",
         "Verdict",
         "VerifiedBundle",
+        "bundle_digest",
         "check_name",
         "load_public_key",
         "shuffled_order",
