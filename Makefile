@@ -30,7 +30,7 @@ format: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev,peers]'
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev,peers,train]'
 	touch $(READY)
 
 clean:

@@ -26,7 +26,7 @@ _OPPONENT = ((1 / 3, 1 / 3, 1 / 3), (1.5, 0.0, -1.5), (-0.75, 1.5, -0.75))
 class VaeSettings:
     """Size and training of the VAE."""
 
-    channels: tuple[int, ...] = (32, 64, 96, 128)
+    channels: tuple[int, ...] = (16, 48, 96, 160)
     """Channels per resolution; four of them give the factor of 8."""
     layers: int = 1
     """Residual blocks per resolution in the encoder; the decoder has one more."""
@@ -46,7 +46,7 @@ class VaeSettings:
     """Weight of `colour_distance`: without it a short training loses red cells and stain shifts."""
     pooled_every: int = 3
     """Every so many steps, half-size latents must decode to the half-size image."""
-    budget: Budget = field(default_factory=lambda: Budget(steps=4500, minutes=20))
+    budget: Budget = field(default_factory=lambda: Budget(steps=100_000, minutes=65))
     """When to stop."""
     mix: MixSettings = field(default_factory=MixSettings)
     """Which tiles to learn from."""

@@ -12,6 +12,10 @@ from torch import Tensor
 from pixcell_share.nano.tiles import TILE_PX, Images, TileSet
 
 
+_TRIES = 8
+_GLASS = 225.0  # mean grey level above which a crop counts as glass
+
+
 @dataclass(frozen=True)
 class MixSettings:
     """Share of each source in a batch; lung tiles fill the rest."""
@@ -20,6 +24,8 @@ class MixSettings:
     """Share of breast crops: few fields, but a second organ and a known scale."""
     phantom: float = 0.06
     """Share of drawn tiles, where the cache has any."""
+    slides: float = 0.12
+    """Share of crops of whole slides, where the data has any."""
 
 
 class TileSampler:
@@ -31,6 +37,7 @@ class TileSampler:
     def __init__(self, tiles: TileSet, mix: MixSettings, *, held: bool = False) -> None:
         self._tiles = tiles
         self._mix = mix
+        self._held = held
         side = tiles.held if held else tiles.train
         self._by_group = [
             side[tiles.groups[side] == name] for name in np.unique(tiles.groups[side])
@@ -42,14 +49,16 @@ class TileSampler:
         return np.stack([self._one(rng, crop_px) for _ in range(count)])
 
     def _one(self, rng: np.random.Generator, crop_px: int) -> Images:
-        source = rng.random()
-        if source < self._mix.breast:
-            image = self._tiles.fields[rng.choice(self._fields)]
-        elif source < self._mix.breast + self._mix.phantom and len(self._tiles.phantom):
-            image = self._tiles.phantom[rng.integers(len(self._tiles.phantom))]
+        tiles, mix, source = self._tiles, self._mix, rng.random()
+        if source < mix.breast:
+            image = tiles.fields[rng.choice(self._fields)]
+        elif source < mix.breast + mix.phantom and len(tiles.phantom):
+            image = tiles.phantom[rng.integers(len(tiles.phantom))]
+        elif source > 1 - mix.slides and tiles.slides and not self._held:
+            image = tissue_crop(tiles.slides[rng.integers(len(tiles.slides))], crop_px, rng)
         else:
             group = self._by_group[rng.integers(len(self._by_group))]
-            image = self._tiles.lung[rng.choice(group)]
+            image = tiles.lung[rng.choice(group)]
         return turn(random_crop(image, crop_px, rng), int(rng.integers(8)))
 
 
@@ -59,6 +68,15 @@ def random_crop(image: Images, crop_px: int, rng: np.random.Generator) -> Images
     top = int(rng.integers(height - crop_px + 1))
     left = int(rng.integers(width - crop_px + 1))
     return np.asarray(image[top : top + crop_px, left : left + crop_px])
+
+
+def tissue_crop(image: Images, crop_px: int, rng: np.random.Generator) -> Images:
+    """A random crop that is not bare glass, or the last of a few tries."""
+    for _ in range(_TRIES):
+        crop = random_crop(image, crop_px, rng)
+        if float(crop.mean()) < _GLASS:
+            break
+    return crop
 
 
 def turn(image: NDArray[np.uint8], code: int) -> NDArray[np.uint8]:

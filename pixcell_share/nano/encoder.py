@@ -49,7 +49,7 @@ class EncoderSettings:
     """Tiles of a batch that the descriptor is computed for: it costs as much as the encoder."""
     smallest_crop: int = 208
     """Smallest side of the square that is resized to 224 px."""
-    budget: Budget = field(default_factory=lambda: Budget(steps=1200, minutes=10))
+    budget: Budget = field(default_factory=lambda: Budget(steps=3000, minutes=18))
     """When to stop."""
     mix: MixSettings = field(default_factory=MixSettings)
     """Which tiles to learn from."""

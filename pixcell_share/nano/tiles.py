@@ -1,9 +1,10 @@
 """The tiles that ``nano`` learns from: read once, resized, and split by group.
 
-Three sources, each an array of 256-px RGB tiles or larger fields on disk:
+Four sources, each an array of 256-px RGB tiles or larger fields on disk:
 
 - ``lung``: 224-px tiles of LC25000, resized to 256 px; µm/px unknown.
 - ``breast``: 40x fields of BreCaHAD, halved to 0.5 µm/px; larger than a tile, so cropped.
+- ``slides``: whole small slides at 0.5 µm/px, where the data folder has any; cropped.
 - ``phantom``: 0.5 µm/px tiles of this project's own drawn demo slides, where asked for.
 """
 
@@ -22,6 +23,7 @@ from PIL import Image
 
 from pixcell_share.errors import SettingsError
 from pixcell_share.files import atomic_path, atomic_write_bytes, canonical_json
+from pixcell_share.nano.slide_pictures import slide_pictures
 
 TILE_PX = 256
 """Side of a training tile in pixels, at about 0.5 µm/px where the scale is known."""
@@ -64,6 +66,8 @@ class TileSet:
     """(F,) True where the field is held out."""
     phantom: Images
     """(P, 256, 256, 3) tiles of drawn demo slides; P is 0 where none were asked for."""
+    slides: tuple[Images, ...] = ()
+    """Whole slides (H, W, 3); none is held out."""
 
     @property
     def train(self) -> NDArray[np.int64]:
@@ -112,6 +116,7 @@ def prepare(data: Path, cache: Path, split: SplitSettings, phantom: Path | None 
         fields=fields,
         field_holdout=np.arange(len(fields)) >= len(fields) - split.holdout_fields,
         phantom=_phantom(phantom),
+        slides=slide_pictures(data / "slides", cache),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from diffusers import ModelMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.loaders import PeftAdapterMixin
 from diffusers.models.attention import AttentionMixin, BasicTransformerBlock
 from diffusers.models.embeddings import PatchEmbed, PixArtAlphaTextProjection
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
@@ -35,7 +36,9 @@ class CaptionProjection(PixArtAlphaTextProjection):  # type: ignore[misc]
         self.register_buffer("uncond_embedding", null)
 
 
-class PixCellTransformer2DModel(ModelMixin, AttentionMixin, ConfigMixin):  # type: ignore[misc]
+class PixCellTransformer2DModel(  # type: ignore[misc]
+    ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin
+):
     """A diffusion transformer over VAE latents, conditioned on tile embeddings.
 
     Args:
