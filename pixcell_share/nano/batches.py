@@ -11,7 +11,6 @@ from torch import Tensor
 
 from pixcell_share.nano.tiles import TILE_PX, Images, TileSet
 
-
 _TRIES = 8
 _GLASS = 225.0  # mean grey level above which a crop counts as glass
 
