@@ -14,43 +14,53 @@ from torch import Tensor, nn
 
 from pixcell_share.files import atomic_write_bytes
 from pixcell_share.nano.encoder import INPUT_PX, MEAN, STD, EncoderSettings
-from pixcell_share.nano.transformer import build_scheduler
+from pixcell_share.pixcell.load import load_transformer, read_json
 
 MODEL_NAME = "diffusion_pytorch_model.safetensors"
 
 
-def export(
-    folder: Path,
-    *,
-    vae: Any,
-    transformer: Any,
-    encoder: nn.Module,
-    encoder_settings: EncoderSettings,
-    guidance_scale: float,
-) -> int:
-    """Write ``vae/``, ``transformer/``, ``scheduler/``, ``encoder/`` and ``model_index.json``.
+def export_parts(
+    folder: Path, *, vae: Any, encoder: nn.Module, encoder_settings: EncoderSettings
+) -> None:
+    """Write ``vae/`` and ``encoder/``: what ``pixcell-train latents`` needs.
 
     Args:
         folder: the folder to fill; files of an earlier export are replaced one by one.
         vae: with its ``scaling_factor`` and ``shift_factor`` in the config.
-        transformer: a `PixCellTransformer2DModel`.
         encoder: the ViT without a head.
         encoder_settings: what it was built with.
-        guidance_scale: the guidance that the evaluation found best.
-
-    Returns:
-        Size of all weights in bytes.
 
     Raises:
         StorageError: the disk is full, or the folder cannot be written.
     """
-    for name, model in (("vae", vae), ("transformer", transformer)):
-        atomic_write_bytes(folder / name / MODEL_NAME, _fp16(model.state_dict()))
-        _write_json(folder / name / "config.json", _config(model))
+    atomic_write_bytes(folder / "vae" / MODEL_NAME, _fp16(vae.state_dict()))
+    _write_json(folder / "vae" / "config.json", _config(vae))
     atomic_write_bytes(folder / "encoder" / "model.safetensors", _fp16(encoder.state_dict()))
     _write_json(folder / "encoder" / "config.json", encoder_config(encoder_settings))
-    _write_json(folder / "scheduler" / "scheduler_config.json", _config(build_scheduler()))
+
+
+def export_generator(folder: Path, generator: Path, guidance_scale: float) -> None:
+    """Write ``transformer/``, ``scheduler/`` and ``model_index.json`` from a trained stage.
+
+    Args:
+        folder: the folder to fill.
+        generator: the ``model/`` folder that ``pixcell-train run`` left.
+        guidance_scale: the guidance that the evaluation found best.
+
+    Raises:
+        WeightsError: the generator's folder lacks a part.
+        StorageError: the disk is full, or the folder cannot be written.
+    """
+    transformer = load_transformer(generator / "transformer")
+    atomic_write_bytes(folder / "transformer" / MODEL_NAME, _fp16(transformer.state_dict()))
+    _write_json(folder / "transformer" / "config.json", _config(transformer))
+    scheduler = read_json(generator / "scheduler" / "scheduler_config.json")
+    _write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
     _write_json(folder / "model_index.json", _index(guidance_scale))
+
+
+def size_of(folder: Path) -> int:
+    """Size of all weights under ``folder`` in bytes."""
     return sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
 
 

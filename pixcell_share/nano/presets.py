@@ -10,11 +10,9 @@ from pixcell_share.nano.autoencoder import VaeSettings
 from pixcell_share.nano.batches import MixSettings
 from pixcell_share.nano.decoder import DecoderSettings
 from pixcell_share.nano.encoder import EncoderSettings
-from pixcell_share.nano.latents import LatentSettings
 from pixcell_share.nano.loop import Budget
 from pixcell_share.nano.phantom import PhantomSettings
 from pixcell_share.nano.tiles import SplitSettings
-from pixcell_share.nano.transformer import TransformerSettings
 
 
 @dataclass(frozen=True)
@@ -31,23 +29,19 @@ class NanoSettings:
     """Stage 1."""
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
     """Stage 2."""
-    latents: LatentSettings = field(default_factory=LatentSettings)
-    """What stage 3 learns from."""
-    transformer: TransformerSettings = field(default_factory=TransformerSettings)
-    """Stage 3."""
     decoder: DecoderSettings = field(default_factory=DecoderSettings)
-    """Stage 4."""
+    """Stage 3; the generator is trained by ``pixcell-train run``."""
     seed: int = 0
     """Of weights, batches and noise."""
 
 
 def cpu() -> NanoSettings:
-    """One core per stage, about an hour and a half in all: the settings of the shipped weights."""
+    """One core per stage, an hour and a quarter in all: the settings of the shipped weights."""
     return NanoSettings()
 
 
 def gpu() -> NanoSettings:
-    """One H100 or H200, about 25 minutes in all; the weights stay under 40 MB in fp16."""
+    """One H100 or H200, about 13 minutes without the generator."""
     return NanoSettings(
         vae=VaeSettings(
             channels=(48, 96, 128, 160),
@@ -58,14 +52,6 @@ def gpu() -> NanoSettings:
             budget=Budget(steps=30_000, minutes=7),
         ),
         encoder=EncoderSettings(batch=256, budget=Budget(steps=4_000, minutes=3)),
-        latents=LatentSettings(copies=1_000, crops_per_field=80, batch=128),
-        transformer=TransformerSettings(
-            heads=5,
-            layers=6,
-            batch=256,
-            average=0.9995,
-            budget=Budget(steps=60_000, minutes=11),
-        ),
         decoder=DecoderSettings(budget=Budget(steps=12_000, minutes=3)),
     )
 
@@ -77,8 +63,6 @@ def tiny() -> NanoSettings:
         phantom=None,
         vae=VaeSettings(channels=(8, 8, 8, 8), crop_px=32, batch=2, budget=few),
         encoder=EncoderSettings(dim=48, depth=1, heads=3, batch=4, describe_tiles=2, budget=few),
-        latents=LatentSettings(copies=1, crops_per_field=1, batch=8),
-        transformer=TransformerSettings(heads=2, head_dim=16, layers=1, batch=4, budget=few),
         decoder=DecoderSettings(budget=few),
     )
 

@@ -9,7 +9,7 @@ import torch
 
 from pixcell_share.files import atomic_write_text
 from pixcell_share.nano.evaluate import Evaluation, EvaluationSettings, Evaluator
-from pixcell_share.nano.export import export
+from pixcell_share.nano.export import export_generator, export_parts, size_of
 from pixcell_share.nano.pictures import write_sheet
 from pixcell_share.nano.stages import TrainingRun
 
@@ -17,20 +17,31 @@ SHEET_TILES = 8
 """Tiles in a row of a contact sheet."""
 
 
-def export_run(run: TrainingRun, out: Path, guidance_scale: float) -> int:
-    """Write the weights of a run, with the fine-tuned decoder where there is one.
+def export_parts_of(run: TrainingRun, out: Path) -> None:
+    """Write the VAE and the encoder of a run, with the fine-tuned decoder where there is one."""
+    export_parts(
+        out,
+        vae=run.vae("decoder" if run.has("decoder") else "vae"),
+        encoder=run.encoder(),
+        encoder_settings=run.settings.encoder,
+    )
+
+
+def export_run(run: TrainingRun, generator: Path, out: Path, guidance_scale: float) -> int:
+    """Write the weights of a run and of the generator that was trained on its latents.
+
+    Args:
+        run: holds the VAE and the encoder.
+        generator: the ``model/`` folder of ``pixcell-train run``.
+        out: the folder to fill.
+        guidance_scale: the default of the exported model.
 
     Returns:
         Size of all weights in bytes.
     """
-    return export(
-        out,
-        vae=run.vae("decoder" if run.has("decoder") else "vae"),
-        transformer=run.transformer(),
-        encoder=run.encoder(),
-        encoder_settings=run.settings.encoder,
-        guidance_scale=guidance_scale,
-    )
+    export_parts_of(run, out)
+    export_generator(out, generator, guidance_scale)
+    return size_of(out)
 
 
 def evaluate_weights(
@@ -57,12 +68,3 @@ def _write_sheets(evaluation: Evaluation, out: Path) -> None:
     real = [evaluation.real[shown], evaluation.reconstructed[shown]]
     write_sheet(out / "real_reconstructed_synthetic.png", [*real, *synthetic])
     write_sheet(out / "synthetic.png", synthetic)
-
-
-def train_all(run: TrainingRun, out: Path, guidance_scale: float) -> int:
-    """Every stage in order, then the export. Stages that are done return at once."""
-    run.train_vae()
-    run.train_encoder()
-    run.train_transformer()
-    run.train_decoder()
-    return export_run(run, out, guidance_scale)

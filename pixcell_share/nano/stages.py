@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from pixcell_share.errors import SettingsError
-from pixcell_share.nano.attention import use_fast_attention
 from pixcell_share.nano.autoencoder import (
     VaeObjective,
     build_vae,
@@ -25,20 +24,13 @@ from pixcell_share.nano.encoder import (
     EncoderObjective,
     EncoderWithHeads,
     build_encoder,
-    embed,
     training_standard,
 )
 from pixcell_share.nano.groupnorm import use_fast_group_norm
-from pixcell_share.nano.latents import LatentSet, encode_tiles
 from pixcell_share.nano.loop import Budget, LoopSettings, Trainer
 from pixcell_share.nano.phantom import draw_phantom_tiles
 from pixcell_share.nano.presets import NanoSettings, with_minutes
 from pixcell_share.nano.tiles import TileSet, prepare
-from pixcell_share.nano.transformer import (
-    DenoisingObjective,
-    build_optimizers,
-    build_transformer,
-)
 
 _MOMENT_TILES = 64
 """Training tiles that the latents' scale and shift are measured on."""
@@ -87,25 +79,8 @@ class TrainingRun:
             trainer.run(EncoderObjective(model, self._sampler, standard, settings), show=self.show)
         return trainer
 
-    def train_transformer(self, minutes: float | None = None) -> Trainer:
-        """Stage 3; needs stages 1 and 2."""
-        settings = self.settings.transformer
-        latents = self.latents()
-        model = self._seeded(lambda: build_transformer(settings, latents.embeddings.shape[1]))
-        model = model.to(self.device).train()
-        use_fast_attention(model, on_cpu=self.device.type == "cpu")
-        optimizers = build_optimizers(model, settings)
-        loop = LoopSettings(average=settings.average)
-        trainer = self._trainer("transformer", model, optimizers, settings.budget, minutes, loop)
-        config = self.vae("vae").config
-        objective = DenoisingObjective(
-            model, latents, settings, scale=config.scaling_factor, shift=config.shift_factor
-        )
-        trainer.run(objective, show=self.show)
-        return trainer
-
     def train_decoder(self, minutes: float | None = None) -> Trainer:
-        """Stage 4; needs stage 1, and may run beside stage 3."""
+        """Stage 3; needs stage 1, and may run beside the generator's training."""
         keep = self.settings
         vae = self._channels_last(build_vae(keep.vae))
         vae.load_state_dict(self.state("vae"))
@@ -116,21 +91,6 @@ class TrainingRun:
         objective = DecoderObjective(vae, self._sampler, keep.vae, keep.decoder, scale=scale)
         trainer.run(objective, show=self.show)
         return trainer
-
-    def latents(self) -> LatentSet:
-        """The encoded training tiles; computed by the averaged weights of stages 1 and 2."""
-        vae, encoder = self.vae("vae"), self.encoder()
-        key = f"vae {self.steps('vae')}, encoder {self.steps('encoder')}, {self.settings.latents}"
-        return encode_tiles(
-            self.tiles,
-            self.settings.mix,
-            self.settings.latents,
-            partial(encode_mean, vae),
-            partial(embed, encoder),
-            self.work / "latents",
-            self.device,
-            key=key,
-        )
 
     def vae(self, stage: str) -> Any:
         """The VAE of stage ``vae`` or ``decoder``, with its scale and shift in the config."""
@@ -152,12 +112,6 @@ class TrainingRun:
         }
         model.load_state_dict(kept)
         return model
-
-    def transformer(self) -> Any:
-        """The transformer of stage 3."""
-        model = build_transformer(self.settings.transformer, self.settings.encoder.dim)
-        model.load_state_dict(self.state("transformer"))
-        return model.to(self.device).eval()
 
     def state(self, stage: str) -> Mapping[str, Tensor]:
         """The averaged weights of a stage.
@@ -184,7 +138,7 @@ class TrainingRun:
         if not self.has(stage):
             raise SettingsError(
                 f"the stage {stage} has no checkpoint in {self.work}",
-                f"run `pixcell-train nano {stage}` with this work folder first",
+                f"run `pixcell-train nano stage {stage}` with this work folder first",
             )
         state: dict[str, Any] = torch.load(
             self._path(stage), map_location=self.device, weights_only=True

@@ -54,6 +54,8 @@ class TileSet:
 
     lung: Images
     """(N, 256, 256, 3), memory-mapped."""
+    names: NDArray[np.str_]
+    """(N,) file of each lung tile, relative to ``lung_tiles/``."""
     groups: NDArray[np.str_]
     """(N,) near-duplicate group of each lung tile."""
     classes: NDArray[np.str_]
@@ -110,6 +112,7 @@ def prepare(data: Path, cache: Path, split: SplitSettings, phantom: Path | None 
     fields = np.load(field_file, mmap_mode="r")
     return TileSet(
         lung=np.load(lung_file, mmap_mode="r"),
+        names=np.array([row["file"] for row in rows]),
         groups=groups,
         classes=np.array([row["class"] for row in rows]),
         holdout=np.array([split.held_out(str(group)) for group in groups]),
