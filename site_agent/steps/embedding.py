@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pixcell_share.errors import PixcellError, SlideError
 from pixcell_share.files import atomic_path
+from pixcell_share.prefetch import prefetch
 from pixcell_share.privacy import fingerprint
 from pixcell_share.privacy.fingerprints import COARSE_PX
 from pixcell_share.slides import (
@@ -24,7 +25,6 @@ from pixcell_share.slides import (
 )
 from site_agent.clock import Clock
 from site_agent.models import Models
-from site_agent.prefetch import prefetch
 from site_agent.progress import Advance, View
 from site_agent.run_folder import RunFolder, SlideState
 from site_agent.steps.given import copy_features

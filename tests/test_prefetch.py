@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from site_agent.prefetch import prefetch
+from pixcell_share.prefetch import prefetch
 
 
 def test_order_is_kept() -> None:
