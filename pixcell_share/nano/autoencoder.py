@@ -46,7 +46,7 @@ class VaeSettings:
     """Weight of `colour_distance`: without it a short training loses red cells and stain shifts."""
     pooled_every: int = 3
     """Every so many steps, half-size latents must decode to the half-size image."""
-    budget: Budget = field(default_factory=lambda: Budget(steps=100_000, minutes=65))
+    budget: Budget = field(default_factory=lambda: Budget(steps=100_000, minutes=50))
     """When to stop."""
     mix: MixSettings = field(default_factory=MixSettings)
     """Which tiles to learn from."""

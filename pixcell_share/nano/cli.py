@@ -1,4 +1,4 @@
-"""``pixcell-train nano``: the small model that ships in the package. It parses, calls and prints."""
+"""`pixcell-train nano`: the small model in the package. It parses, calls and prints."""
 
 from __future__ import annotations
 

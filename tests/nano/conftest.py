@@ -35,7 +35,7 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(FIELDS):
         held = number >= FIELDS - split.holdout_fields
         path = data / "breast_fields" / "images" / f"{number:05d}.jpg"
-        _save(path, (680, 680), held, rng)
+        _save(path, (1360, 1024), held, rng)
     return data
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from pixcell_share.nano import reporting
 from pixcell_share.nano.presets import tiny
 from pixcell_share.nano.stages import TrainingRun
 
@@ -16,5 +15,6 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on
 
 def test_every_stage_runs_on_a_gpu(small_data: Path, tmp_path: Path) -> None:
     run = TrainingRun(small_data, tmp_path, tiny(), torch.device("cuda"), show=False)
-    assert reporting.train_all(run, tmp_path / "weights", guidance_scale=1.5) > 0
-    assert all(value.isfinite().all() for value in run.state("transformer").values())
+    for trainer in (run.train_vae(), run.train_encoder(), run.train_decoder()):
+        assert trainer.step_count == 3
+    assert all(value.isfinite().all() for value in run.state("decoder").values())
