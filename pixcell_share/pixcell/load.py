@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pixcell_share.errors import WeightsError, WeightsMismatchError, WeightsMissingError
+from pixcell_share.pixcell.purpose import TOKEN_POSITIONS_KEY, check_purpose, settle_config
 from pixcell_share.pixcell.transformer import PixCellTransformer2DModel
 
 _log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ LEGACY_KEYS = frozenset(
     }
 )
 """Config keys of old PixArt files that PixCell's class never used."""
-MAY_BE_MISSING = "y_pos_embed.y_pos_embed"
+MAY_BE_MISSING = TOKEN_POSITIONS_KEY
 """The released PixCell-1024 file lacks this one key; it is computed from its formula."""
 _PREDICTIONS = {"epsilon", "v_prediction", "sample"}
 _NOISE_SCHEDULE = (
@@ -94,10 +95,11 @@ def load_transformer(folder: Path) -> PixCellTransformer2DModel:
             "name the folder or repository of a PixCell model",
         )
     state = _read_state(folder)
-    model: PixCellTransformer2DModel = _build(PixCellTransformer2DModel, config, folder)
+    config = settle_config(config, state)
+    model: PixCellTransformer2DModel = build_on_meta(PixCellTransformer2DModel, config, folder)
     model.fill_tables()
-    _check_purpose(model, state, folder)
-    _fill(model, state, folder, may_be_missing=MAY_BE_MISSING)
+    check_purpose(model, state, folder)
+    fill_strictly(model, state, folder, may_be_missing=MAY_BE_MISSING)
     return model
 
 
@@ -114,8 +116,8 @@ def load_vae(folder: Path) -> Any:
             f"{folder} holds a {config.get('_class_name')}, not an AutoencoderKL",
             "name the folder or repository of an SD3-type VAE",
         )
-    vae: nn.Module = _build(AutoencoderKL, config, folder)
-    _fill(vae, _read_state(folder), folder)
+    vae: nn.Module = build_on_meta(AutoencoderKL, config, folder)
+    fill_strictly(vae, _read_state(folder), folder)
     return vae
 
 
@@ -168,7 +170,7 @@ def _read_state(folder: Path) -> dict[str, Tensor]:
     return state
 
 
-def _build(kind: type[_Model], config: Mapping[str, Any], folder: Path) -> _Model:
+def build_on_meta(kind: type[_Model], config: Mapping[str, Any], folder: Path) -> _Model:
     """The model that a config describes, on ``meta``: no memory, and no random numbers drawn."""
     known = set(inspect.signature(kind.__init__).parameters)
     extra = sorted(key for key in config if key not in known and not key.startswith("_"))
@@ -184,40 +186,26 @@ def _build(kind: type[_Model], config: Mapping[str, Any], folder: Path) -> _Mode
         ) from error
 
 
-def _check_purpose(
-    model: PixCellTransformer2DModel, state: Mapping[str, Tensor], folder: Path
+def fill_strictly(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    source: Path,
+    *,
+    may_be_missing: str | None = None,
+    assign: bool = True,
 ) -> None:
-    """Say which model the weights were meant for, where their shapes tell."""
-    null = state.get("caption_projection.uncond_embedding")
-    patches = state.get("pos_embed.proj.weight")
-    if null is None or null.ndim != 2 or patches is None or patches.ndim != 4:
-        return  # `_fill` names the missing or misshapen key
-    config = model.config
-    found = (*null.shape, patches.shape[1])
-    wanted = (config.caption_num_tokens, config.caption_channels, config.in_channels)
-    if found != wanted:
-        raise WeightsMismatchError(
-            f"the weights in {folder} were meant for {describe(*found)}; "
-            f"their config.json says {describe(*wanted)}",
-            "put the config.json and the weights of one and the same model together",
-        )
+    """Put a state dict into a model; every key and shape must fit.
 
+    Args:
+        model: the model, on ``meta`` if ``assign``.
+        state: its weights.
+        source: where they came from, for the message.
+        may_be_missing: the one key that the file may lack.
+        assign: take the tensors as they are; else copy them into the model's own.
 
-def describe(tokens: int, channels: int, latent_channels: int) -> str:
-    """A model's condition and latents in words, with the released model that they fit."""
-    released = {(1, 1536, 16): " (PixCell-256)", (16, 1536, 16): " (PixCell-1024)"}
-    name = released.get((tokens, channels, latent_channels), "")
-    plural = "" if tokens == 1 else "s"
-    return (
-        f"a model with {tokens} embedding{plural} of {channels} channels an image "
-        f"and {latent_channels} latent channels{name}"
-    )
-
-
-def _fill(
-    model: nn.Module, state: Mapping[str, Tensor], folder: Path, may_be_missing: str | None = None
-) -> None:
-    """Put a state dict into a model on ``meta``; every key and shape must fit."""
+    Raises:
+        WeightsMismatchError: a key is missing, unknown or misshapen; the first are named.
+    """
     expected = model.state_dict()
     missing = sorted(set(expected) - set(state) - {may_be_missing})
     extra = sorted(set(state) - set(expected))
@@ -230,7 +218,7 @@ def _fill(
         if keys:
             listed = ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
             raise WeightsMismatchError(
-                f"the weights in {folder} {what} keys: {listed} ({len(keys)} in all)",
-                f"use the weights that belong to {folder / 'config.json'}",
+                f"the weights in {source} {what} keys: {listed} ({len(keys)} in all)",
+                "use the weights that belong to this model's config.json",
             )
-    model.load_state_dict(dict(state), strict=False, assign=True)
+    model.load_state_dict(dict(state), strict=False, assign=assign)
