@@ -14,6 +14,7 @@
     │   ├── WeightsMissingError       not in the folder, not in the cache, and no download allowed
     │   ├── WeightsGatedError         the hub asks for an account that accepted the terms
     │   └── WeightsMismatchError      the files are there and hold another model
+    ├── DataError                     a store of training data is incomplete or damaged
     ├── StorageError                  disk full, no permission
     ├── KeyFileError                  a key is missing, unreadable, or readable by others
     ├── BundleError                   the bundle is not what its signature says
@@ -117,6 +118,12 @@ class WeightsMismatchError(WeightsError):
     """The files hold another model than the one asked for."""
 
     code = "weights_mismatch"
+
+
+class DataError(PixcellError):
+    """A store of training data is incomplete or damaged; names the shard or the row."""
+
+    code = "data"
 
 
 class StorageError(PixcellError):
