@@ -105,9 +105,7 @@ class DiffusionObjective:
             learned = output[:, channels:]
             variational = self._variational(batch, noisy, predicted.detach(), learned)
             loss = loss + self.settings.vlb_weight * variational
-        # Not a product: a row that is left out may hold NaN.
-        counted = torch.where(batch.weights > 0, batch.weights * loss, 0.0)
-        return Losses(counted.mean(), error.detach(), times)
+        return Losses((batch.weights * loss).mean(), error.detach(), times)
 
     def _target(self, batch: Batch) -> Tensor:
         if self.settings.prediction == "epsilon":
