@@ -10,10 +10,13 @@ from pathlib import Path
 from pixcell_share.errors import WeightsError, WeightsMissingError
 from pixcell_share.pixcell.identity import VAE_REPO, identify
 from pixcell_share.pixcell.load import WEIGHTS, read_json
-from pixcell_share.weights import Located, ModelIdentity, locate
+from pixcell_share.weights import Located, ModelIdentity, is_repo_id, locate
 
 NANO = "nano"
+NANO_1024 = "nano-1024"
 _NANO_FOLDER = Path(__file__).resolve().parents[1] / "nano" / "weights"
+_NANO_1024_FOLDER = _NANO_FOLDER.with_name("weights-1024")
+INDEX = "model_index.json"
 _FILES = ("config.json", f"{WEIGHTS}*.safetensors")
 
 
@@ -31,7 +34,7 @@ class GeneratorFolders:
     @property
     def guidance_scale(self) -> float | None:
         """``guidance_scale`` of ``model_index.json``: what the model's maker found best."""
-        index = self.root / "model_index.json"
+        index = self.root / INDEX
         value = read_json(index).get("guidance_scale") if index.is_file() else None
         if value is None:
             return None
@@ -41,10 +44,11 @@ class GeneratorFolders:
 
 
 def find_folders(path_or_repo: str, vae: str | None) -> GeneratorFolders:
-    """Find a generator, and the VAE: the one asked for, else its own, else SD3.5's.
+    """Find a generator, and the VAE: the one asked for, else its own, else the one that its
+    ``model_index.json`` names as ``vae_source``, else SD3.5's.
 
     Args:
-        path_or_repo: ``nano``, a diffusers folder, or a repository id.
+        path_or_repo: ``nano`` or ``nano-1024``, a diffusers folder, or a repository id.
         vae: a folder that holds the VAE or has it in its sub-folder ``vae``, or a repository
             with such a sub-folder.
 
@@ -52,7 +56,7 @@ def find_folders(path_or_repo: str, vae: str | None) -> GeneratorFolders:
         WeightsMissingError: a part is not on this machine and cannot be downloaded.
         WeightsGatedError: a repository asks for an account that accepted its terms.
     """
-    name = _nano_folder() if path_or_repo == NANO else path_or_repo
+    name = _packaged(path_or_repo)
     required = [f"transformer/{file}" for file in _FILES]
     with _option("--model"):
         generator = locate(name, patterns=_generator_patterns(), required=required)
@@ -65,19 +69,28 @@ def find_folders(path_or_repo: str, vae: str | None) -> GeneratorFolders:
     return GeneratorFolders(generator.folder, vae_folder, identities)
 
 
-def _nano_folder() -> str:
-    if not _NANO_FOLDER.is_dir():
+def has_nano_1024() -> bool:
+    """Whether this copy of the package holds ``nano-1024``."""
+    return (_NANO_1024_FOLDER / "transformer" / "config.json").is_file()
+
+
+def _packaged(name: str) -> str:
+    """The folder of a model in the package; any other name as it is."""
+    folder = {NANO: _NANO_FOLDER, NANO_1024: _NANO_1024_FOLDER}.get(name)
+    if folder is None:
+        return name
+    if not folder.is_dir():
         raise WeightsMissingError(
-            "this copy of pixcell-share was packaged without the nano weights",
-            "install a release, or train them with `pixcell-train nano`",
+            f"this copy of pixcell-share was packaged without the weights of {name}",
+            "install a release, train them with `pixcell-train nano`, or name another --model",
         )
-    return str(_NANO_FOLDER)
+    return str(folder)
 
 
 def _find_vae(generator: Located, vae: str | None) -> tuple[Located, Path]:
     if vae is None and (generator.folder / "vae" / "config.json").is_file():
         return generator, generator.folder / "vae"
-    name = VAE_REPO if vae is None else vae
+    name = _packaged(_vae_source(generator.folder) if vae is None else vae)
     itself = (Path(name).expanduser() / "config.json").is_file()
     part = "." if itself else "vae"
     files = [file if itself else f"vae/{file}" for file in _FILES]
@@ -86,9 +99,21 @@ def _find_vae(generator: Located, vae: str | None) -> tuple[Located, Path]:
     return located, located.folder / part
 
 
+def _vae_source(folder: Path) -> str:
+    """The VAE that the index names: never a path, which would be another machine's."""
+    index = folder / INDEX
+    source = read_json(index).get("vae_source", VAE_REPO) if index.is_file() else VAE_REPO
+    if source != NANO and not (isinstance(source, str) and is_repo_id(source)):
+        raise WeightsMissingError(
+            f"vae_source in {index} is {source!r}, neither nano nor a repository id",
+            "name the folder that holds the VAE with --vae",
+        )
+    return source
+
+
 def _generator_patterns() -> list[str]:
     parts = [f"{part}/{file}" for part in ("transformer", "vae") for file in _FILES]
-    return ["model_index.json", "README.md", "scheduler/scheduler_config.json", *parts]
+    return [INDEX, "README.md", "scheduler/scheduler_config.json", *parts]
 
 
 @contextmanager

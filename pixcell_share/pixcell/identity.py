@@ -49,7 +49,10 @@ def identify(role: str, located: Located, folder: Path) -> ModelIdentity:
 
 
 def _name(located: Located) -> str:
-    return "nano" if located.source == PACKAGE_SOURCE else located.source.rpartition("/")[2]
+    if located.source != PACKAGE_SOURCE:
+        return located.source.rpartition("/")[2]
+    size = located.folder.name.removeprefix("weights")  # the folders are weights and weights-1024
+    return f"nano{size}"
 
 
 def _terms(located: Located) -> _Terms:
