@@ -15,6 +15,7 @@
     │   ├── WeightsGatedError         the hub asks for an account that accepted the terms
     │   └── WeightsMismatchError      the files are there and hold another model
     ├── DataError                     a store of training data is incomplete or damaged
+    ├── LossError                     a training loss was NaN or infinite: nothing was applied
     ├── StorageError                  disk full, no permission
     ├── KeyFileError                  a key is missing, unreadable, or readable by others
     ├── BundleError                   the bundle is not what its signature says
@@ -124,6 +125,12 @@ class DataError(PixcellError):
     """A store of training data is incomplete or damaged; names the shard or the row."""
 
     code = "data"
+
+
+class LossError(PixcellError):
+    """A loss or a gradient was NaN or infinite; the run stopped before applying it."""
+
+    code = "loss"
 
 
 class StorageError(PixcellError):
