@@ -90,7 +90,21 @@ def _packaged(name: str) -> str:
 def _find_vae(generator: Located, vae: str | None) -> tuple[Located, Path]:
     if vae is None and (generator.folder / "vae" / "config.json").is_file():
         return generator, generator.folder / "vae"
-    name = _packaged(_vae_source(generator.folder) if vae is None else vae)
+    return find_vae(_vae_source(generator.folder) if vae is None else vae)
+
+
+def find_vae(path_or_repo: str) -> tuple[Located, Path]:
+    """Find a VAE alone: where its files come from, and the folder of its config and weights.
+
+    Args:
+        path_or_repo: ``nano``, a folder that holds the VAE or has it in its sub-folder ``vae``,
+            or a repository with such a sub-folder.
+
+    Raises:
+        WeightsMissingError: it is not on this machine and cannot be downloaded.
+        WeightsGatedError: the repository asks for an account that accepted its terms.
+    """
+    name = _packaged(path_or_repo)
     itself = (Path(name).expanduser() / "config.json").is_file()
     part = "." if itself else "vae"
     files = [file if itself else f"vae/{file}" for file in _FILES]
