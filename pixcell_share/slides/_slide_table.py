@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pixcell_share.errors import SettingsError
@@ -23,10 +24,16 @@ class TableRow:
     mpp: float | None
     case_id: str | None
     label: str | None
+    more: Mapping[str, str] = field(default_factory=dict)
+    """Columns that the caller asked for, by name."""
 
 
-def read_slide_table(path: Path) -> list[TableRow]:
+def read_slide_table(path: Path, more: Sequence[str] = ()) -> list[TableRow]:
     """The rows of a comma-separated UTF-8 table; only the ``slide`` column is required.
+
+    Args:
+        path: the table.
+        more: columns that it may have besides the usual ones.
 
     Raises:
         SettingsError: the table cannot be read, or a row is wrong (its number is named).
@@ -34,8 +41,8 @@ def read_slide_table(path: Path) -> list[TableRow]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
-            _check_header(path, reader.fieldnames)
-            rows = [_parse_row(path, reader.line_num, fields) for fields in reader]
+            _check_header(path, reader.fieldnames, (*_COLUMNS, *more))
+            rows = [_parse_row(path, reader.line_num, fields, more) for fields in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SettingsError(
             f"the slide table {path.name} cannot be read: {error}",
@@ -50,21 +57,24 @@ def table_error(path: Path, number: int, problem: str) -> SettingsError:
     return SettingsError(f"{path.name}, row {number}: {problem}", f"correct row {number}")
 
 
-def _check_header(path: Path, names: object) -> None:
+def _check_header(path: Path, names: object, known: Sequence[str]) -> None:
     columns = [str(name).strip() for name in names] if isinstance(names, (list, tuple)) else []
     if "slide" not in columns:
         raise table_error(path, 1, "there is no column named slide")
-    unknown = [name for name in columns if name not in _COLUMNS]
+    unknown = [name for name in columns if name not in known]
     if unknown:
         raise table_error(
-            path, 1, f"unknown column {unknown[0]!r} (the columns are {', '.join(_COLUMNS)})"
+            path, 1, f"unknown column {unknown[0]!r} (the columns are {', '.join(known)})"
         )
     if len(set(columns)) < len(columns):
         raise table_error(path, 1, "a column appears twice")
 
 
 def _parse_row(
-    path: Path, number: int, fields: dict[str | None, str | list[str] | None]
+    path: Path,
+    number: int,
+    fields: dict[str | None, str | list[str] | None],
+    more: Sequence[str],
 ) -> TableRow:
     if None in fields:
         raise table_error(path, number, "it has more fields than the header")
@@ -77,6 +87,7 @@ def _parse_row(
         _parse_mpp(path, number, cells.get("mpp", "")),
         cells.get("case_id") or None,
         cells.get("label") or None,
+        {name: cells[name] for name in more if cells.get(name)},
     )
 
 

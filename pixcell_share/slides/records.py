@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pixcell_share.errors import SettingsError
@@ -32,10 +33,16 @@ class SlideRecord:
     """The patient; None where no table says it, and each slide then counts as its own patient."""
     label: str | None = None
     """The slide's class, if the table says one."""
+    more: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Further columns of the table, those that `find_slides` was asked for."""
 
 
 def find_slides(
-    folder: Path, *, table: Path | None = None, mpp: float | None = None
+    folder: Path,
+    *,
+    table: Path | None = None,
+    mpp: float | None = None,
+    more: Sequence[str] = (),
 ) -> list[SlideRecord]:
     """The slides under ``folder``, sub-folders included, sorted by ``slide_id``.
 
@@ -48,6 +55,7 @@ def find_slides(
         folder: the folder, or one slide file.
         table: a slides.csv with the columns ``slide``, ``mpp``, ``case_id``, ``label``.
         mpp: µm/px for slides whose row has none.
+        more: columns that the table may have besides; `SlideRecord.more` holds them.
 
     Raises:
         SettingsError: no slides, an implausible ``mpp``, or a wrong table.
@@ -62,9 +70,9 @@ def find_slides(
     if table is None:
         records = [SlideRecord(names[path], path, mpp) for path in files]
     else:
-        rows = _match_rows(folder, table, files)
+        rows = _match_rows(folder, table, files, more)
         records = [
-            SlideRecord(names[path], path, row.mpp or mpp, row.case_id, row.label)
+            SlideRecord(names[path], path, row.mpp or mpp, row.case_id, row.label, row.more)
             for path, row in rows.items()
         ]
     return sorted(records, key=lambda record: record.slide_id)
@@ -133,14 +141,16 @@ def _slide_ids(folder: Path, files: list[Path]) -> dict[Path, str]:
     return ids
 
 
-def _match_rows(folder: Path, table: Path, files: list[Path]) -> dict[Path, TableRow]:
+def _match_rows(
+    folder: Path, table: Path, files: list[Path], more: Sequence[str] = ()
+) -> dict[Path, TableRow]:
     """The row of each slide that the table names."""
     named: defaultdict[str, list[Path]] = defaultdict(list)
     for path in files:
         for name in _names(folder, path):
             named[name].append(path)
     matched: dict[Path, TableRow] = {}
-    for row in read_slide_table(table):
+    for row in read_slide_table(table, more):
         paths = named.get(row.slide, [])
         if not paths:
             raise table_error(table, row.number, f"there is no slide {row.slide}")
