@@ -46,7 +46,7 @@ class ModelIdentity:
     """Which weights were used, and under which terms: what a bundle says about a model."""
 
     role: str
-    """``generator``, ``vae`` or ``encoder``."""
+    """``generator``, ``vae``, ``encoder``, or ``adapter`` for a LoRA."""
     name: str
     """The model's name in this program, such as ``uni2h``."""
     source: str

@@ -134,8 +134,8 @@ def check_name(field: str, value: str) -> None:
 
 
 def _check_model(model: ModelIdentity) -> None:
-    if model.role not in ("generator", "vae", "encoder"):
-        raise _wrong("models.role", "must be generator, vae or encoder")
+    if model.role not in ("generator", "vae", "encoder", "adapter"):
+        raise _wrong("models.role", "must be generator, vae, encoder or adapter")
     for field in ("name", "source", "revision", "licence"):
         value: str = getattr(model, field)
         if not (1 <= len(value) <= 200 and value.isascii() and value.isprintable()):

@@ -9,7 +9,14 @@ from typing import Any
 from huggingface_hub import metadata_load
 
 from pixcell_share.pixcell.load import weight_files
-from pixcell_share.weights import PACKAGE_SOURCE, Located, ModelIdentity, digest_files
+from pixcell_share.pixcell.lora import lora_file
+from pixcell_share.weights import (
+    LOCAL_SOURCE,
+    PACKAGE_SOURCE,
+    Located,
+    ModelIdentity,
+    digest_files,
+)
 
 VAE_REPO = "stabilityai/stable-diffusion-3.5-large"
 """Holds the VAE of the released PixCell models, in its sub-folder ``vae``."""
@@ -45,6 +52,21 @@ def identify(role: str, located: Located, folder: Path) -> ModelIdentity:
         licence=terms.licence,
         noncommercial=terms.noncommercial,
         sha256=digest_files(weight_files(folder)),
+    )
+
+
+def identify_adapter(lora: str | Path) -> ModelIdentity:
+    """The identity of a LoRA, under the terms of the card beside it, else unknown."""
+    path = lora_file(Path(lora).expanduser())
+    terms = _card_terms(path.parent / "README.md") or _UNKNOWN
+    return ModelIdentity(
+        role="adapter",
+        name="local",
+        source=LOCAL_SOURCE,
+        revision=LOCAL_SOURCE,
+        licence=terms.licence,
+        noncommercial=terms.noncommercial,
+        sha256=digest_files([path]),
     )
 
 

@@ -21,7 +21,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pixcell_share.errors import SettingsError, WeightsError, WeightsMismatchError
+from pixcell_share.errors import (
+    SettingsError,
+    WeightsError,
+    WeightsMismatchError,
+    WeightsMissingError,
+)
 from pixcell_share.files import atomic_path
 from pixcell_share.pixcell.load import MAY_BE_MISSING, fill_strictly
 from pixcell_share.pixcell.pickled import read_pickled
@@ -120,7 +125,7 @@ def load_lora(
         WeightsMismatchError: it is not an adapter, or one of another model.
         SettingsError: there is an adapter already.
     """
-    source = _find(Path(path).expanduser())
+    source = lora_file(Path(path).expanduser())
     file = _read(source)
     if not file.lora:
         raise WeightsMismatchError(f"{source} holds no LoRA matrices", _REMEDY)
@@ -185,6 +190,21 @@ def merge_lora(transformer: PixCellTransformer2DModel) -> None:
     transformer.unload_lora()
 
 
+def lora_file(path: Path) -> Path:
+    """The file of a LoRA, where its folder may have been named.
+
+    Raises:
+        WeightsMissingError: there is none.
+    """
+    found = [path / name for name in _FILES if (path / name).is_file()] if path.is_dir() else [path]
+    if not found or not found[0].is_file():
+        raise WeightsMissingError(
+            f"{path} is no LoRA file, nor a folder with one of {', '.join(_FILES)}",
+            "name the file itself",
+        )
+    return found[0]
+
+
 def _inject(
     transformer: PixCellTransformer2DModel, targets: list[str], rank: int, alpha: float
 ) -> None:
@@ -218,16 +238,6 @@ def _copy(transformer: PixCellTransformer2DModel, matrices: Mapping[str, Tensor]
         for key, value in matrices.items():
             name, _, matrix = key.rpartition(".")
             getattr(layers[name], matrix)[ADAPTER].weight.copy_(value)
-
-
-def _find(path: Path) -> Path:
-    """The file, where a folder was named."""
-    if not path.is_dir():
-        return path
-    found = [path / name for name in _FILES if (path / name).is_file()]
-    if not found:
-        raise WeightsMismatchError(f"{path} holds none of {', '.join(_FILES)}", "name the file")
-    return found[0]
 
 
 def _read(path: Path) -> _LoraFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from pixcell_share.errors import PixcellError, WeightsMismatchError
 from pixcell_share.pixcell.condition import check_embeddings
 from pixcell_share.pixcell.device import out_of_memory, resolve_device, resolve_dtype
 from pixcell_share.pixcell.folders import find_folders
+from pixcell_share.pixcell.identity import identify_adapter
 from pixcell_share.pixcell.load import load_scheduler, load_transformer, load_vae
+from pixcell_share.pixcell.lora import load_lora, merge_lora
 from pixcell_share.pixcell.sampler import SamplerSettings, denoise
 from pixcell_share.pixcell.seeds import check_seeds, tile_noise
 from pixcell_share.pixcell.transformer import PixCellTransformer2DModel
@@ -30,7 +33,7 @@ class PixCell:
     Attributes:
         transformer: predicts the noise from noisy latents and embeddings.
         codec: turns latents into pictures.
-        identities: the generator's and the VAE's weights, for the bundle.
+        identities: the generator's and the VAE's weights, and the LoRA's, for the bundle.
         guidance_scale: used where the settings do not say one.
     """
 
@@ -63,6 +66,7 @@ class PixCell:
         path_or_repo: str,
         *,
         vae: str | None = None,
+        lora: str | Path | None = None,
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype = torch.float32,
     ) -> PixCell:
@@ -74,6 +78,7 @@ class PixCell:
                 ``StonyBrook-CVLab/PixCell-256``.
             vae: a folder or repository with the VAE; by default the generator's own, else the
                 one of ``stabilityai/stable-diffusion-3.5-large``.
+            lora: file or folder of a LoRA for this generator; merged into its weights.
             device: where to compute.
             dtype: ``fp32``, ``bf16`` or ``fp16``, or the torch dtype.
 
@@ -84,13 +89,18 @@ class PixCell:
         target, kind = resolve_device(device), resolve_dtype(dtype)
         folders = find_folders(path_or_repo, vae)
         transformer = load_transformer(folders.root / "transformer")
+        identities = folders.identities
+        if lora is not None:
+            load_lora(transformer, lora)
+            merge_lora(transformer)
+            identities = (*identities, identify_adapter(lora))
         codec = LatentCodec(load_vae(folders.vae))
         scheduler = load_scheduler(folders.root / "scheduler")
         model = cls(
             transformer,
             codec,
             scheduler,
-            identities=folders.identities,
+            identities=identities,
             guidance_scale=folders.guidance_scale,
         )
         return model._to(target, kind)
@@ -109,6 +119,10 @@ class PixCell:
     def embedding_dim(self) -> int:
         """Channels of an embedding."""
         return int(self.transformer.config.caption_channels)
+
+    def new_scheduler(self) -> Any:
+        """A scheduler of one's own: solvers keep a state, and two runs must not share one."""
+        return type(self._scheduler).from_config(self._scheduler.config)
 
     def require(self, *, tile_px: int, embedding_dim: int) -> None:
         """Refuse, before any work, tiles or an encoder that this model was not made for.
@@ -175,8 +189,7 @@ class PixCell:
         with out_of_memory(f"a batch of {len(seeds)} tiles"):
             latents = denoise(
                 self.transformer,
-                # Solvers keep a state: two open iterators must not share one.
-                type(self._scheduler).from_config(self._scheduler.config),
+                self.new_scheduler(),
                 tile_noise(seeds, (self.codec.channels, side, side)),
                 torch.from_numpy(np.ascontiguousarray(embeddings, dtype=np.float32)),
                 steps=settings.steps,

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
-from pixcell_share.errors import SettingsError, WeightsError, WeightsMismatchError
-from pixcell_share.pixcell import PixCellTransformer2DModel
+from pixcell_share.errors import (
+    SettingsError,
+    WeightsError,
+    WeightsMismatchError,
+    WeightsMissingError,
+)
+from pixcell_share.pixcell import PixCell, PixCellTransformer2DModel, SamplerSettings
 from pixcell_share.pixcell.lora import add_lora, load_lora, lora_state, merge_lora, save_lora
+from pixcell_share.weights import digest_files
 
 POSITIONS = "y_pos_embed.y_pos_embed"
 
@@ -204,8 +211,9 @@ def test_files_that_are_no_adapter_are_refused(make_transformer, tmp_path):
     path.write_bytes(b"12")
     with pytest.raises(WeightsError, match="cannot be read"):
         load_lora(make_transformer(), path)
-    with pytest.raises(WeightsMismatchError, match="holds none of"):
-        load_lora(make_transformer(), tmp_path)
+    for missing in (tmp_path, tmp_path / "none.pth"):
+        with pytest.raises(WeightsMissingError, match="no LoRA file"):
+            load_lora(make_transformer(), missing)
     torch.save([1], tmp_path / "list.pth")
     with pytest.raises(WeightsMismatchError, match="not a dictionary"):
         load_lora(make_transformer(), tmp_path / "list.pth")
@@ -230,3 +238,24 @@ def test_nothing_is_changed_by_a_file_that_does_not_fit(make_transformer, tmp_pa
 def test_impossible_settings_are_refused(make_transformer, rank, alpha):
     with pytest.raises(SettingsError, match="LoRA of rank"):
         add_lora(make_transformer(), rank, alpha)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_a_generator_loads_with_its_adapter(make_transformer, make_folder, tmp_path, dtype):
+    folder = make_folder(tmp_path / "model")
+    path = save_lora(trained(make_transformer()), tmp_path / "lora.safetensors")
+    (tmp_path / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    model = PixCell.from_pretrained(str(folder), lora=path, dtype=dtype)
+    plain = PixCell.from_pretrained(str(folder), dtype=dtype)
+    merged = trained(make_transformer())
+    merge_lora(merged)
+    key = "transformer_blocks.1.attn2.to_v.weight"
+    wanted = merged.state_dict()[key].to(model.transformer.dtype)
+    assert torch.equal(model.transformer.state_dict()[key], wanted)
+    adapter = model.identities[-1]
+    assert model.identities[:-1] == plain.identities
+    assert (adapter.role, adapter.source, adapter.licence) == ("adapter", "local", "apache-2.0")
+    assert adapter.sha256 == digest_files([path])
+    given, settings = np.ones((1, 24), np.float32), SamplerSettings(steps=2)
+    ours, theirs = (next(each.generate(given, [1], settings)) for each in (model, plain))
+    assert (ours != theirs).any()
