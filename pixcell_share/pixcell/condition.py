@@ -1,11 +1,13 @@
-"""Check the embeddings that condition the generator."""
+"""Check the embeddings that condition the generator, and the latents that it denoises."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from pixcell_share.errors import SettingsError, WeightsMismatchError
 
@@ -42,3 +44,60 @@ def check_embeddings(
                 "compute the embeddings again, or leave that tile out",
             )
     return array
+
+
+_RELEASED_EMBEDDING = 1536
+_RELEASED_LATENTS = 16
+
+
+def check_tokens(config: Any, shape: Sequence[int]) -> None:
+    """Refuse embeddings that belong to another model.
+
+    Args:
+        config: the transformer's.
+        shape: of the embeddings of one image.
+
+    Raises:
+        WeightsMismatchError: says which model they are meant for.
+    """
+    wanted = (config.caption_num_tokens, config.caption_channels)
+    if tuple(shape) != wanted:
+        raise WeightsMismatchError(
+            f"the generator was made for {_tokens(*wanted)}: these are "
+            f"{' x '.join(map(str, shape))} numbers an image",
+            "use the encoder and the tile size that the generator was trained with",
+        )
+
+
+def check_latents(config: Any, latents: Tensor, count: int) -> None:
+    """Refuse latents that belong to another model.
+
+    Args:
+        config: the transformer's.
+        latents: ``(count, C, H, W)``.
+        count: of the images that are conditioned.
+
+    Raises:
+        WeightsMismatchError: another number of images, of channels, or another size; says which
+            model they are meant for.
+    """
+    side, channels = config.sample_size, config.in_channels
+    if tuple(latents.shape) != (count, channels, side, side):
+        raise WeightsMismatchError(
+            f"the generator was made for {channels} latent channels of {side} x {side}"
+            f"{_released_latents(channels, side)}: these latents are "
+            f"{' x '.join(map(str, latents.shape))}, for {count} images"
+            f"{_released_latents(latents.shape[1], latents.shape[-1])}",
+            "use the VAE and the tile size that the generator was trained with",
+        )
+
+
+def _tokens(tokens: int, dim: int) -> str:
+    released = dim == _RELEASED_EMBEDDING
+    names = {1: " (PixCell-256)", 16: " (PixCell-1024)"} if released else {}
+    return f"{tokens} x {dim} numbers an image{names.get(tokens, '')}"
+
+
+def _released_latents(channels: int, side: int) -> str:
+    names = {32: " (PixCell-256)", 128: " (PixCell-1024)"}
+    return names.get(side, "") if channels == _RELEASED_LATENTS else ""

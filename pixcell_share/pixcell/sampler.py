@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pixcell_share.errors import SettingsError
+from pixcell_share.pixcell.guided import GuidedModel
 from pixcell_share.pixcell.transformer import PixCellTransformer2DModel
 
 
@@ -66,32 +67,11 @@ def denoise(
     Returns:
         float32 ``(B, in_channels, H, W)``.
     """
-    scheduler.set_timesteps(steps, device=transformer.device)
+    # The solver's own numbers stay on the CPU: a GPU need not be waited for to read them.
+    scheduler.set_timesteps(steps, device="cpu")
     latents: Tensor = noise.to(transformer.device, torch.float32) * scheduler.init_noise_sigma
-    condition = embeddings.to(transformer.device, transformer.dtype)
-    guided = guidance_scale != 1.0
-    if guided:
-        condition = torch.cat([transformer.null_embedding(len(condition)), condition])
-    for timestep in scheduler.timesteps:
-        model_input = scheduler.scale_model_input(latents, timestep)
-        prediction = _predict(transformer, model_input, condition, timestep)
-        if guided:
-            null, conditional = prediction.chunk(2)
-            prediction = null + guidance_scale * (conditional - null)
+    model = GuidedModel(transformer, embeddings, scheduler.timesteps, guidance_scale=guidance_scale)
+    for step, timestep in enumerate(scheduler.timesteps):
+        prediction = model.predict(scheduler.scale_model_input(latents, timestep), step)
         latents = scheduler.step(prediction, timestep, latents, return_dict=False)[0]
     return latents
-
-
-def _predict(
-    transformer: PixCellTransformer2DModel, latents: Tensor, condition: Tensor, timestep: Tensor
-) -> Tensor:
-    """Run the transformer on as many copies of ``latents`` as ``condition`` asks for.
-
-    Returns:
-        float32 prediction without the learned variance, ``(len(condition), in_channels, H, W)``.
-    """
-    copies = len(condition) // len(latents)
-    tokens = latents.to(transformer.dtype).repeat(copies, 1, 1, 1)
-    output = transformer(tokens, condition, timestep.expand(len(tokens)), return_dict=False)[0]
-    prediction: Tensor = output[:, : latents.shape[1]].float()
-    return prediction

@@ -229,7 +229,7 @@ class PixCellTransformer2DModel(  # type: ignore[misc]
         for block in self.transformer_blocks:
             tokens = self._run_block(block, tokens, condition, modulation, cross_attention_kwargs)
         tokens = self._modulate_out(tokens, embedded_time)
-        sample = self._unpatchify(self.proj_out(tokens), height, width)
+        sample = self.unpatchify(self.proj_out(tokens), height, width, self.out_channels)
         return Transformer2DModelOutput(sample=sample) if return_dict else (sample,)
 
     def _check(
@@ -265,10 +265,10 @@ class PixCellTransformer2DModel(  # type: ignore[misc]
         modulated: Tensor = self.norm_out(tokens) * (1 + scale) + shift
         return modulated
 
-    def _unpatchify(self, patches: Tensor, height: int, width: int) -> Tensor:
+    def unpatchify(self, patches: Tensor, height: int, width: int, channels: int) -> Tensor:
         """``(B, rows * cols, p * p * C)`` to ``(B, C, height, width)``."""
         p = self.config.patch_size
         rows, cols = height // p, width // p
-        patches = patches.reshape(-1, rows, cols, p, p, self.out_channels)
+        patches = patches.reshape(-1, rows, cols, p, p, channels)
         patches = torch.einsum("nhwpqc->nchpwq", patches)
-        return patches.reshape(-1, self.out_channels, rows * p, cols * p)
+        return patches.reshape(-1, channels, rows * p, cols * p)

@@ -119,7 +119,7 @@ def test_a_run_inside_another_run_does_not_disturb_it(make_pixcell):
         if calls == 3:
             list(model.generate(given, [3, 4], SamplerSettings(steps=2)))
 
-    model.transformer.register_forward_pre_hook(interrupt)
+    model.transformer.pos_embed.register_forward_pre_hook(interrupt)
     assert np.array_equal(list(model.generate(given, seeds, settings)), alone)
     assert calls == 6
 
@@ -199,7 +199,7 @@ def test_a_full_gpu_says_what_to_do(make_pixcell):
     def fail(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    model.transformer.register_forward_pre_hook(fail)
+    model.transformer.pos_embed.register_forward_pre_hook(fail)
     with pytest.raises(PixcellError, match="batch of 2 tiles") as caught:
         list(model.generate(embeddings(2), [1, 2]))
     assert "--batch-size" in caught.value.remedy

@@ -105,13 +105,9 @@ def test_is_dpm_solver_plus_plus_of_order_two(make_transformer):
 def test_guidance_of_one_is_no_guidance(make_transformer):
     model = make_transformer()
     noise, embeddings = inputs()
-    sizes: list[int] = []
-    hook = model.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
     single = denoise(
         model, DPMSolverMultistepScheduler(), noise, embeddings, steps=20, guidance_scale=1.0
     )
-    hook.remove()
-    assert sizes == [3] * 20
     both = plain_diffusers_loop(model, DPMSolverMultistepScheduler(), noise, embeddings, 1.0)
     spread = float(both.std())
     torch.testing.assert_close(single / spread, both / spread, rtol=0, atol=1e-5)

@@ -1,0 +1,63 @@
+"""Weights of linear layers as plain tensors, with adapters merged."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Affine(NamedTuple):
+    """``x`` to ``x @ weight.T + bias``."""
+
+    weight: Tensor
+    """(out, in)."""
+    bias: Tensor | None
+    """(out,), or None."""
+
+
+def affine(layer: nn.Module) -> Affine:
+    """The weights of a linear layer; active LoRA adapters (arXiv:2106.09685) are merged.
+
+    Args:
+        layer: ``nn.Linear``, one wrapped by peft, or any other module that is affine in its input
+            and knows ``in_features``.
+    """
+    if type(layer) is nn.Linear:
+        return Affine(layer.weight, layer.bias)
+    wrapped: Any = layer
+    base = getattr(wrapped, "base_layer", None)
+    if type(base) is nn.Linear and _is_plain_lora(wrapped):
+        weight = base.weight.clone()
+        for name in [] if wrapped.disable_adapters or wrapped.merged else wrapped.active_adapters:
+            if name in wrapped.lora_A:
+                weight += wrapped.get_delta_weight(name).to(weight.dtype)
+        return Affine(weight, base.bias)
+    return _probed(wrapped)
+
+
+def stacked(layers: list[Affine]) -> Affine:
+    """One layer that gives the outputs of several side by side, (sum of out, in)."""
+    weight = torch.cat([layer.weight for layer in layers])
+    biases = [layer.bias for layer in layers if layer.bias is not None]
+    return Affine(weight, torch.cat(biases) if len(biases) == len(layers) else None)
+
+
+def _is_plain_lora(layer: Any) -> bool:
+    """Whether the output is that of the base layer plus ``get_delta_weight`` times the input."""
+    if not hasattr(layer, "get_delta_weight") or not hasattr(layer, "lora_A"):
+        return False
+    variants = getattr(layer, "lora_variant", None)
+    biased = any(getattr(layer, "lora_bias", {}).values())
+    return not variants and not biased
+
+
+def _probed(layer: Any) -> Affine:
+    """The weights as the layer's answers to the unit vectors: right for every affine layer."""
+    inputs = int(layer.in_features)
+    like = next(layer.parameters())
+    zero = torch.zeros(1, inputs, device=like.device, dtype=like.dtype)
+    bias = layer(zero)[0]
+    unit = torch.eye(inputs, device=like.device, dtype=like.dtype)
+    return Affine((layer(unit) - bias).T.contiguous(), bias)
