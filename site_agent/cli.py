@@ -150,12 +150,12 @@ def synthesize(
     pixcell-site synthesize --slides ./wsi --array 2/8
     """
     from pixcell_share.pixcell import SamplerSettings
+    from pixcell_share.progress import choose_view
     from pixcell_share.slides import TilingSettings
     from site_agent import printing
     from site_agent.home import SiteHome
     from site_agent.pipeline import synthesize as run_synthesize
     from site_agent.plan import make_plan
-    from site_agent.progress import choose_view
     from site_agent.settings import Part, SynthesisSettings
 
     settings = SynthesisSettings(

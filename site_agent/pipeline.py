@@ -13,11 +13,11 @@ import numpy as np
 from pixcell_share.bundles import SiteKey, check_name
 from pixcell_share.errors import NoTissueError, ReleaseRefusedError
 from pixcell_share.privacy import first_checks, run_control
+from pixcell_share.progress import View
 from pixcell_share.slides import SlideRecord, find_slides
 from site_agent.clock import Clock
 from site_agent.home import SiteConfig
 from site_agent.models import Models
-from site_agent.progress import View
 from site_agent.report.describe import Findings, describe_run
 from site_agent.report.page import write_report
 from site_agent.run_folder import RunFolder, SlideState, inventory_digest

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from pixcell_share.errors import SlideError
+from pixcell_share.progress import View
 from pixcell_share.slides import SlideRecord, TileGrid, find_slides, find_tissue, open_slide
 from pixcell_share.slides.grid_format import level0_tile_px
 from site_agent.models import Models
-from site_agent.progress import View
 from site_agent.rates import Rates, measure_rates
 from site_agent.settings import SynthesisSettings
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from pixcell_share.bundles import SiteKey
 from pixcell_share.files import atomic_path
 from pixcell_share.privacy import NearCopyIndex, Nearest
+from pixcell_share.progress import View
 from site_agent.clock import Clock
 from site_agent.models import Models
-from site_agent.progress import View
 from site_agent.run_folder import RunFolder, SlideState
 from site_agent.steps.generation import Block, Draws, blocks_of
 from site_agent.steps.real_tiles import RealTiles

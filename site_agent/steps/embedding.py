@@ -15,6 +15,7 @@ from pixcell_share.files import atomic_path
 from pixcell_share.prefetch import prefetch
 from pixcell_share.privacy import fingerprint
 from pixcell_share.privacy.fingerprints import COARSE_PX
+from pixcell_share.progress import Advance, View
 from pixcell_share.slides import (
     SlideRecord,
     TileGrid,
@@ -25,7 +26,6 @@ from pixcell_share.slides import (
 )
 from site_agent.clock import Clock
 from site_agent.models import Models
-from site_agent.progress import Advance, View
 from site_agent.run_folder import RunFolder, SlideState
 from site_agent.steps.given import copy_features
 from site_agent.steps.tiling import unexpected

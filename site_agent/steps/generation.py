@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from pixcell_share.bundles import SiteKey, shuffled_order
 from pixcell_share.files import atomic_path
 from pixcell_share.pixcell import PixCell, tile_seed
+from pixcell_share.progress import View
 from pixcell_share.slides import read_features
 from site_agent.clock import Clock
 from site_agent.models import Models
-from site_agent.progress import View
 from site_agent.run_folder import RunFolder, SlideState
 from site_agent.settings import SynthesisSettings
 

@@ -17,9 +17,9 @@ from pixcell_share.bundles import (
     shuffled_order,
     write_bundle,
 )
+from pixcell_share.progress import View
 from pixcell_share.slides import SlideRecord
 from site_agent.models import Models
-from site_agent.progress import View
 from site_agent.run_folder import RunFolder
 from site_agent.steps.checking import CheckedBlock, final_image
 from site_agent.steps.generation import Block

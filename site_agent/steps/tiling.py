@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from pixcell_share.errors import PixcellError, SlideError
 from pixcell_share.files import atomic_write_text
+from pixcell_share.progress import View
 from pixcell_share.slides import (
     Slide,
     SlideRecord,
@@ -21,7 +22,6 @@ from pixcell_share.slides import (
     write_thumbnail,
 )
 from site_agent.clock import Clock
-from site_agent.progress import View
 from site_agent.run_folder import RunFolder, SlideState, source_of
 from site_agent.steps.given import given_grid
 
