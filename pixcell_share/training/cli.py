@@ -13,8 +13,9 @@ from pixcell_share.nano.cli import nano
 app = console.application(
     "Train generators and encoders.",
     """
-    Example: pixcell-train nano stage vae --data ../shared/data
-             pixcell-train nano evaluate --data ../shared/data --weights weights --out figures
+    Example: pixcell-train latents --slides ./wsi --out latents
+             pixcell-train run --stage 256 --latents latents --out stage-256
+             pixcell-train run --stage 512 --latents latents --out stage-512 --init stage-256/model
     """,
 )
 app.add_typer(nano, name="nano")
@@ -47,6 +48,135 @@ def convert(
     kind = resolve_dtype(dtype) if dtype else None
     settings = ConvertSettings(size_px=size, heads=heads, ema=ema, dtype=kind)
     typer.echo(f"{out}: {convert_checkpoint(checkpoint, out, settings).describe()}")
+
+
+@app.command("run")
+def run_stage(
+    stage: Annotated[int, typer.Option(help="Side of the images in px: 256, 512 or 1024.")],
+    latents: Annotated[
+        list[str],
+        typer.Option(help="A latent store, or STORE:REPEAT; may be given more than once."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    preset: Annotated[str, typer.Option(help="paper, came, nano or tiny.")] = "paper",
+    init: Annotated[
+        Path | None, typer.Option(help="Model folder of the stage before. (default: none)")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="(default: the preset's)")] = None,
+    global_batch: Annotated[
+        int | None, typer.Option(min=1, help="Images of a step. (default: the preset's)")
+    ] = None,
+    micro_batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images that a GPU computes at once. (default: the preset's)"),
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Highest learning rate. (default: the preset's)")
+    ] = None,
+    sharding: Annotated[str, typer.Option(help="ddp, or fsdp2 to split the model.")] = "ddp",
+    dtype: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
+    compile_model: Annotated[bool, typer.Option("--compile", help="Compile the model.")] = False,
+    save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 1000,
+    keep_checkpoints: Annotated[int, typer.Option(min=1, help="Checkpoints kept.")] = 3,
+    sample_every: Annotated[
+        int, typer.Option(min=0, help="Steps between sample pictures; 0 for none.")
+    ] = 1000,
+    log_every: Annotated[int, typer.Option(min=1, help="Steps between log lines.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything drawn.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    on_bad_data: Annotated[
+        str, typer.Option(help="refuse bad shards and rows, or skip them.")
+    ] = "refuse",
+    buffer: Annotated[
+        int, typer.Option(min=1, help="Regions shuffled among each other, at least.")
+    ] = 16_384,
+    vae: Annotated[
+        str | None, typer.Option(help="For samples and the model. (default: the store's)")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, last.")] = False,
+) -> None:
+    """Train one stage of PixCell; the same command goes on where it stopped.
+
+    On SIGTERM or SIGUSR1 it saves and ends with exit code 0.
+
+    \b
+    pixcell-train run --stage 256 --latents latents --out stage-256
+    pixcell-train run --stage 512 --latents latents --out stage-512 --init stage-256/model
+    torchrun --nproc-per-node 4 --no-python pixcell-train run --stage 256 --latents latents --out s
+    """
+    from pixcell_share.training.options import RunOptions
+    from pixcell_share.training.run import run_training
+
+    asked = RunOptions(
+        stage=stage,
+        latents=tuple(latents),
+        out=out,
+        preset=preset,
+        init=init,
+        steps=steps,
+        global_batch=global_batch,
+        micro_batch=micro_batch,
+        rate=rate,
+        sharding=sharding,
+        dtype=dtype,
+        compile=compile_model,
+        save_every=save_every,
+        keep_checkpoints=keep_checkpoints,
+        sample_every=sample_every,
+        log_every=log_every,
+        seed=seed,
+        device=device,
+        on_bad_data=on_bad_data,
+        buffer=buffer,
+        vae=vae,
+    )
+    report = run_training(asked.resolve(), lambda text: typer.echo(text, err=True))
+    if report.speaks:
+        console.print_json(report.as_json()) if as_json else typer.echo(report.sentence())
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Option(help="Folder of a run.")],
+    out: Annotated[Path, typer.Option(help="Folder to write, for --model and --init.")],
+    dtype: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16. (default: fp32)")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(min=0, help="Default guidance scale. (default: the paper's)")
+    ] = None,
+) -> None:
+    """Write the model of a run's last checkpoint, with the averaged weights.
+
+    Example: pixcell-train export --run stage-256 --out model --dtype fp16
+    """
+    from pixcell_share.pixcell.device import resolve_dtype
+    from pixcell_share.training.export import export_run
+
+    kind = resolve_dtype(dtype) if dtype else None
+    export_run(run, out, dtype=kind, guidance_scale=guidance)
+    typer.echo(f"{out}: model of {run}")
+
+
+@app.command()
+def flops(
+    config: Annotated[
+        Path | None, typer.Option(help="A transformer's config.json, in place of a preset.")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="paper, came, nano or tiny.")] = "paper",
+    stage: Annotated[int, typer.Option(help="256, 512 or 1024.")] = 256,
+    steps: Annotated[int, typer.Option(help="Sampling steps.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Count the FLOPs of one image, and what a GPU would make of them.
+
+    Example: pixcell-train flops --preset paper --stage 1024
+    """
+    from pixcell_share.training.costs import cost_of, find_config
+
+    costs = cost_of(find_config(config, preset, stage), steps)
+    if as_json:
+        console.print_json(costs.to_json())
+    else:
+        console.output().print(costs.table())
 
 
 def main() -> None:
