@@ -132,3 +132,11 @@ def test_a_table_that_is_no_text_is_an_error(tmp_path):
     table.write_bytes(b"slide\n\xff\xfe\x00\n")
     with pytest.raises(SettingsError, match=r"slides\.csv cannot be read"):
         find_slides(tmp_path, table=table)
+
+
+def test_further_columns_when_asked_for(tmp_path):
+    _touch(tmp_path, "a.svs")
+    table = _table(tmp_path, "slide,organ,source\na.svs,lung,\n")
+    assert find_slides(tmp_path, table=table, more=("organ", "source"))[0].more == {"organ": "lung"}
+    with pytest.raises(SettingsError, match="unknown column 'organ'"):
+        find_slides(tmp_path, table=table)

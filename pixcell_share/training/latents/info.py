@@ -93,16 +93,16 @@ class StoreFile:
         return self.shards is not None
 
 
-def rows_of_a_shard(row_bytes: int, shard_mb: float) -> int:
-    """Rows that fit into ``shard_mb`` MiB.
+def rows_of_a_shard(row_bytes: int, shard_mb: float, turns: int = 1) -> int:
+    """Rows that fit into ``shard_mb`` MiB; the orientations of a region stay together.
 
     Raises:
-        SettingsError: not even one does.
+        SettingsError: not even one region does.
     """
-    rows = int(shard_mb * 2**20) // row_bytes
+    rows = int(shard_mb * 2**20) // (row_bytes * turns) * turns
     if rows < 1:
         raise SettingsError(
-            f"a shard of {shard_mb:g} MB holds no region of {row_bytes} bytes",
+            f"a shard of {shard_mb:g} MB holds no region of {row_bytes * turns} bytes",
             "give a larger --shard-mb, such as 2048",
         )
     return rows

@@ -75,8 +75,10 @@ class LatentStore:
         self.info: StoreInfo = stored.info
         self.faults = faults
         bad = {fault.where for fault in faults}
-        self._shards = {split: _open_shards(folder, split, bad) for split in SPLITS}
-        self._starts = {
+        self._shards: dict[str, list[_OpenShard]] = {
+            split: _open_shards(folder, split, bad) for split in SPLITS
+        }
+        self._starts: dict[str, NDArray[np.int64]] = {
             split: np.cumsum([0, *(len(shard.latents) for shard in shards)])
             for split, shards in self._shards.items()
         }
@@ -213,9 +215,9 @@ def find_faults(folder: Path, stored: StoreFile) -> list[Fault]:
         for number in range(max(len(expected), max(found, default=-1) + 1)):
             name = stem(split, number)
             wanted = expected[number] if number < len(expected) else None
-            what = _shard_fault(folder, name, stored, number in found, wanted)
-            if what:
-                faults.append(Fault(folder, name, what))
+            fault = _shard_fault(folder, name, stored, number in found, wanted)
+            if fault:
+                faults.append(Fault(folder, name, fault))
     return faults
 
 

@@ -115,7 +115,7 @@ class StoreWriter:
         for split in list(self._open):
             with storage_errors(self.folder):
                 self._close(split)
-        write_store_file(self.folder, StoreFile(info=self.info, shards=dict(self._done)))
+        write_store_file(self.folder, StoreFile(info=self.info, shards={**self._done}))
         self.finished = True
 
     def _close(self, split: Split) -> None:
@@ -172,9 +172,10 @@ class _Shard:
         self._folder, self._name = folder, name
         self._shapes = {LATENTS: info.latent_shape, EMBEDDINGS: info.embedding_shape}
         with ExitStack() as stack:
-            files = {part: stack.enter_context(self._part(part).open("wb")) for part in PARTS}
+            self._files: dict[str, BinaryIO] = {
+                part: stack.enter_context(self._part(part).open("wb")) for part in PARTS
+            }
             stack.pop_all()
-        self._files: dict[str, BinaryIO] = files
         self._write_headers()
         self._files[INDEX].write(index_head().encode())
 

@@ -1,0 +1,67 @@
+"""What a new store will be, and whether a begun one is the same."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from pixcell_share.errors import WorkFolderError
+from pixcell_share.files import canonical_json
+from pixcell_share.training.latents.entries import RegionSource
+from pixcell_share.training.latents.info import (
+    StoreInfo,
+    has_store_file,
+    read_store_file,
+    rows_of_a_shard,
+)
+from pixcell_share.training.latents.models import RegionCoder
+from pixcell_share.training.latents.settings import LatentSettings
+
+
+def describe_store(settings: LatentSettings, source: RegionSource, coder: RegionCoder) -> StoreInfo:
+    """What all rows will have in common."""
+    making = {
+        "from": source.unit,
+        "inputs": _inputs(source),
+        "holdout": settings.holdout.share,
+        "holdout_by": settings.holdout.by,
+        "limit": settings.limit,
+        "resize": settings.resize,
+        "precision": coder.precisions,
+    }
+    values: dict[str, Any] = {
+        **coder.geometry(settings.region_px),
+        "region_px": settings.region_px,
+        "mpp": source.mpp,
+        "vae_source": settings.coder.vae,
+        "encoder_source": settings.coder.encoder,
+        "encoder_weights": settings.coder.weights,
+        "turns": settings.turns,
+        "making": making,
+    }
+    row_bytes = StoreInfo(**values).row_bytes
+    return StoreInfo(
+        **values, shard_rows=rows_of_a_shard(row_bytes, settings.shard_mb, settings.turns)
+    )
+
+
+def _inputs(source: RegionSource) -> str:
+    """Changes with the files and with what the table says about them."""
+    entries = sorted(
+        [e.name, e.size, e.slide, e.case, e.organ, e.source, e.split or ""] for e in source.entries
+    )
+    digest = hashlib.sha256(canonical_json(entries)).hexdigest()[:16]
+    return f"{len(entries)} {source.unit}, {digest}"
+
+
+def check_inputs(folder: Path, info: StoreInfo, unit: str) -> None:
+    if not has_store_file(folder):
+        return
+    before = read_store_file(folder).info.making.get("inputs")
+    if before != info.making["inputs"]:
+        raise WorkFolderError(
+            f"the {unit} or their table have changed since {folder} was begun "
+            f"({before} then, {info.making['inputs']} now)",
+            "make a second store of what is new (training takes several), or choose another --out",
+        )
