@@ -56,10 +56,7 @@ def find_folders(path_or_repo: str, vae: str | None) -> GeneratorFolders:
         WeightsMissingError: a part is not on this machine and cannot be downloaded.
         WeightsGatedError: a repository asks for an account that accepted its terms.
     """
-    name = _packaged(path_or_repo)
-    required = [f"transformer/{file}" for file in _FILES]
-    with _option("--model"):
-        generator = locate(name, patterns=_generator_patterns(), required=required)
+    generator = find_generator(path_or_repo)
     transformer = generator.folder / "transformer"
     vae_located, vae_folder = _find_vae(generator, vae)
     identities = (
@@ -67,6 +64,22 @@ def find_folders(path_or_repo: str, vae: str | None) -> GeneratorFolders:
         identify("vae", vae_located, vae_folder),
     )
     return GeneratorFolders(generator.folder, vae_folder, identities)
+
+
+def find_generator(path_or_repo: str) -> Located:
+    """Find a generator's own files, without asking for its VAE.
+
+    Args:
+        path_or_repo: as of `find_folders`.
+
+    Raises:
+        WeightsMissingError: it is not on this machine and cannot be downloaded.
+        WeightsGatedError: the repository asks for an account that accepted its terms.
+    """
+    name = _packaged(path_or_repo)
+    required = [f"transformer/{file}" for file in _FILES]
+    with _option("--model"):
+        return locate(name, patterns=_generator_patterns(), required=required)
 
 
 def has_nano_1024() -> bool:
