@@ -9,6 +9,7 @@ import typer
 
 from pixcell_share import console
 from pixcell_share.nano.cli import nano
+from pixcell_share.training.latents_cli import latents as latents_group
 
 app = console.application(
     "Train generators and encoders.",
@@ -18,6 +19,7 @@ app = console.application(
              pixcell-train run --stage 512 --latents latents --out stage-512 --init stage-256/model
     """,
 )
+app.add_typer(latents_group, name="latents")
 app.add_typer(nano, name="nano")
 
 

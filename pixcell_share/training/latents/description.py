@@ -56,6 +56,11 @@ def _inputs(source: RegionSource) -> str:
 
 
 def check_inputs(folder: Path, info: StoreInfo, unit: str) -> None:
+    """Refuse to go on with a store of other files.
+
+    Raises:
+        WorkFolderError: they, or what the table says, have changed since it was begun.
+    """
     if not has_store_file(folder):
         return
     before = read_store_file(folder).info.making.get("inputs")

@@ -115,7 +115,8 @@ class StoreWriter:
         for split in list(self._open):
             with storage_errors(self.folder):
                 self._close(split)
-        write_store_file(self.folder, StoreFile(info=self.info, shards={**self._done}))
+        shards: dict[str, list[int]] = {split: self._done[split] for split in SPLITS}
+        write_store_file(self.folder, StoreFile(info=self.info, shards=shards))
         self.finished = True
 
     def _close(self, split: Split) -> None:
