@@ -57,12 +57,12 @@ class BatchMaker:
 
     Args:
         order: which region is at a position.
-        sources: the stores of the order; all of one geometry.
+        sources: the stores of the order; their regions may differ in size, their models may not.
         settings: what is drawn.
         say: is told of each bad sample that is left out, once.
 
     Raises:
-        SettingsError: the stores' regions are smaller than the stage, or they differ.
+        SettingsError: a store's regions are smaller than the stage, or its models are others.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class BatchMaker:
         info = sources[0].store.info
         self._scale, self._shift = info.scaling_factor, info.shift_factor
         self.tokens = _tokens_per_side(settings.stage, [source.store.info for source in sources])
-        self._places = info.grid - self.tokens + 1
+        self._places = [source.store.info.grid - self.tokens + 1 for source in sources]
 
     def make(self, positions: NDArray[np.int64]) -> Batch:
         """The batch of ``positions`` (b,), on the CPU.
@@ -90,7 +90,10 @@ class BatchMaker:
             DataError: a sample is not finite; names its shard and row.
         """
         addresses = [self._order.locate(int(position)) for position in positions]
-        draws = [self._draw(int(position)) for position in positions]
+        draws = [
+            self._draw(int(position), self._places[address.source])
+            for position, address in zip(positions, addresses, strict=True)
+        ]
         pairs = [
             _turned(*crop, draw.turn, self.tokens)
             for crop, draw in zip(self._read(addresses, draws), draws, strict=True)
@@ -129,7 +132,7 @@ class BatchMaker:
             crops.update(zip(at, zip(found.latents, found.embeddings, strict=True), strict=True))
         return [crops[i] for i in range(len(addresses))]
 
-    def _draw(self, position: int) -> _Draw:
+    def _draw(self, position: int, places: int) -> _Draw:
         generator = _generator(self.settings.seed, position, _SAMPLE)
         # Always the same draws in the same order: a setting changes what it governs, no more.
         row, column, turn, drop, time = generator.random(5)
@@ -137,8 +140,8 @@ class BatchMaker:
             time = (self._slot(position) + time) / self.settings.global_batch
         return _Draw(
             position=position,
-            row=int(row * self._places),
-            column=int(column * self._places),
+            row=int(row * places),
+            column=int(column * places),
             turn=int(turn * 8) if self.settings.turn else 0,
             dropped=bool(drop < self.settings.condition_dropout),
             timestep=min(int(time * _TIMES), _TIMES - 1),
@@ -220,20 +223,19 @@ def _tokens_per_side(stage: int, infos: Sequence[StoreInfo]) -> int:
     """Embeddings along a side of the stage's image, after checking that all stores fit it."""
     first, tokens = infos[0], stage // _TILE_PX
     for info in infos:
-        same = ("region_px", "grid", "latent_channels", "latent_side", "embedding_dim")
-        same += ("scaling_factor", "shift_factor")
+        same = ("latent_channels", "embedding_dim", "scaling_factor", "shift_factor")
         differing = [name for name in same if getattr(info, name) != getattr(first, name)]
         if differing:
             name = differing[0]
             raise SettingsError(
                 f"the stores differ in {name}: {getattr(first, name)} and {getattr(info, name)}",
-                "train on stores made with the same VAE, encoder and region size",
+                "train on stores made with the same VAE and encoder",
             )
-    if tokens > first.grid:
-        raise SettingsError(
-            f"stage {stage} needs regions of {stage} px; these stores hold {first.region_px} px",
-            f"make stores with `pixcell-train latents --region {stage}` or larger",
-        )
+        if tokens > info.grid:
+            raise SettingsError(
+                f"stage {stage} needs regions of {stage} px; a store holds {info.region_px} px",
+                f"make stores with `pixcell-train latents --region-px {stage}` or larger",
+            )
     return tokens
 
 
