@@ -63,6 +63,9 @@ def make(
     slide_mpp: Annotated[
         float | None, typer.Option(help="µm/px of level 0, for slides that do not carry it.")
     ] = None,
+    overlap_px: Annotated[
+        int, typer.Option(help="How far neighbouring regions of a slide overlap, px.")
+    ] = 0,
     resize: Annotated[bool, typer.Option(help="Resize pictures of another size.")] = False,
     vae: Annotated[
         str, typer.Option(help="nano, a folder, or a repository with a folder vae.")
@@ -113,7 +116,7 @@ def make(
 
     settings = LatentSettings(
         slides=slides, regions=regions, out=out, table=table, region_px=region_px, mpp=mpp,
-        slide_mpp=slide_mpp, resize=resize, holdout=Holdout(holdout, holdout_by.value),
+        slide_mpp=slide_mpp, overlap_px=overlap_px, resize=resize, holdout=Holdout(holdout, holdout_by.value),
         shard_mb=shard_mb, turns=turns, limit=limit, batch_size=batch_size,
         coder=CoderSettings(vae, encoder, weights, trust_remote_code, device, dtype),
     )  # fmt: skip

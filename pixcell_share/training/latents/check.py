@@ -40,8 +40,10 @@ def check_stores(folders: Sequence[Path], view: View) -> list[Fault]:
         faults += found
         bad = {fault.where for fault in found}
         names = [name for name in _names(folder) if name not in bad]
-        size = sum((folder / f"{name}.{part}").stat().st_size for name in names for part in PARTS)
-        with view.stage(f"check {folder.name}", 2 * size, "bytes") as advance:
+        # The arrays are read twice: for their digests and for their numbers.
+        parts = (*PARTS, LATENTS, EMBEDDINGS)
+        size = sum((folder / f"{name}.{part}").stat().st_size for name in names for part in parts)
+        with view.stage("check", size, "bytes") as advance:
             for name in names:
                 faults += _check_shard(folder, name, advance)
     return faults

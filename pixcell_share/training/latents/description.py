@@ -27,6 +27,7 @@ def describe_store(settings: LatentSettings, source: RegionSource, coder: Region
         "holdout": settings.holdout.share,
         "holdout_by": settings.holdout.by,
         "limit": settings.limit,
+        "overlap_px": settings.overlap_px,
         "resize": settings.resize,
         "precision": coder.precisions,
     }

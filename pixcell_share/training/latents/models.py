@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from pixcell_share.encoders import Encoder, embed_grid, load_encoder
 from pixcell_share.errors import SettingsError, WeightsError
@@ -149,10 +150,12 @@ def _load_codec(
     name: str, device: torch.device, dtype: torch.dtype | None
 ) -> tuple[LatentCodec, ModelIdentity]:
     located, folder = find_vae(name)
-    vae = load_vae(folder).eval().requires_grad_(False)
+    vae = load_vae(folder)
     on_cpu = device.type == "cpu"
     if on_cpu and dtype == torch.float16:
         _log.warning("float16 is slow on a CPU and gains nothing there: the VAE runs in float32")
         dtype = torch.float32
     chosen = dtype or (torch.float32 if on_cpu else torch.float16)
-    return LatentCodec(vae.to(device, chosen)), identify("vae", located, folder)
+    # Not diffusers' own `to`, which warns of parts to be kept in float32 even if there are none.
+    nn.Module.to(vae, device, chosen).eval().requires_grad_(False)
+    return LatentCodec(vae), identify("vae", located, folder)

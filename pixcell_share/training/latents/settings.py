@@ -36,6 +36,8 @@ class LatentSettings:
     """Resolution in µm/px; None is 0.5 for slides, and unknown for pictures."""
     slide_mpp: float | None = None
     """µm/px of level 0, for slides that do not carry it."""
+    overlap_px: int = 0
+    """How far neighbouring regions of a slide overlap, in pixels of a region."""
     resize: bool = False
     """Resize pictures of another size."""
     holdout: Holdout = Holdout()
@@ -77,6 +79,7 @@ def open_source(settings: LatentSettings) -> RegionSource:
             region_px=settings.region_px,
             mpp=settings.mpp or 0.5,
             slide_mpp=settings.slide_mpp,
+            overlap_px=settings.overlap_px,
         )
     assert settings.regions is not None
     return PictureSource(

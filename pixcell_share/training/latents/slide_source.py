@@ -33,6 +33,7 @@ class SlideSource:
         region_px: side of a region.
         mpp: resolution of a region.
         slide_mpp: of slides that do not carry it.
+        overlap_px: how far neighbouring regions overlap.
 
     Raises:
         SettingsError: no slides, or a wrong table.
@@ -48,9 +49,10 @@ class SlideSource:
         region_px: int,
         mpp: float,
         slide_mpp: float | None = None,
+        overlap_px: int = 0,
     ) -> None:
         self.mpp: float | None = mpp
-        self._tiling = TilingSettings(tile_px=region_px, mpp=mpp)
+        self._tiling = TilingSettings(tile_px=region_px, mpp=mpp, overlap_px=overlap_px)
         self._tissue = TissueSettings()
         records = find_slides(folder, table=table, mpp=slide_mpp, more=_COLUMNS)
         self.entries = tuple(_entry(record) for record in records)
