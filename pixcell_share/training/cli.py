@@ -181,6 +181,60 @@ def flops(
         console.output().print(costs.table())
 
 
+@app.command()
+def adapt(
+    model: Annotated[str, typer.Option(help="Generator: a folder, a repository, or nano.")],
+    latents: Annotated[list[str], typer.Option(help="Store, or STORE:REPEAT; may be repeated.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run, and of the LoRA.")],
+    rank: Annotated[int, typer.Option(min=1, help="Inner dimension of the LoRA.")] = 4,
+    alpha: Annotated[float, typer.Option(help="The LoRA is scaled by alpha / rank.")] = 4.0,
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 1000,
+    rate: Annotated[float, typer.Option(help="Learning rate.")] = 1e-4,
+    batch: Annotated[int, typer.Option(min=1, help="Images of a step, over all GPUs.")] = 16,
+    micro_batch: Annotated[
+        int | None, typer.Option(min=1, help="Images at once. (default: 16, 4 or 1 by size)")
+    ] = None,
+    turn: Annotated[bool, typer.Option("--turn", help="Turn and flip the regions.")] = False,
+    dtype: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
+    save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 500,
+    log_every: Annotated[int, typer.Option(min=1, help="Steps between log lines.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything drawn.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    on_bad_data: Annotated[
+        str, typer.Option(help="refuse bad shards and rows, or skip them.")
+    ] = "refuse",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, last.")] = False,
+) -> None:
+    """Train a LoRA on the cross-attention of a generator; the same command goes on.
+
+    Example: pixcell-train adapt --model PixCell-1024 --latents ihc --out lora
+    """
+    from pixcell_share.training.adapt import AdaptSettings
+    from pixcell_share.training.adapt import adapt as train
+
+    settings = AdaptSettings(
+        model=model,
+        latents=tuple(latents),
+        out=out,
+        rank=rank,
+        alpha=alpha,
+        steps=steps,
+        rate=rate,
+        batch=batch,
+        micro_batch=micro_batch,
+        turn=turn,
+        dtype=dtype,
+        save_every=save_every,
+        log_every=log_every,
+        seed=seed,
+        device=device,
+        on_bad_data=on_bad_data,
+    )
+    report = train(settings, lambda text: typer.echo(text, err=True))
+    if report.speaks:
+        console.print_json(report.as_json()) if as_json else typer.echo(report.sentence())
+
+
 def main() -> None:
     """Entry point of the console script."""
     console.run(app)
