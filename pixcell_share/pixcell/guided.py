@@ -8,6 +8,9 @@ from torch.nn import functional as F
 
 from pixcell_share.errors import SettingsError
 from pixcell_share.pixcell.affine import Affine
+from pixcell_share.pixcell.blocks import run_block
+from pixcell_share.pixcell.caching import cache_context, enable_block_cache
+from pixcell_share.pixcell.compiled import compiled_block
 from pixcell_share.pixcell.condition import check_latents, check_tokens
 from pixcell_share.pixcell.prepared import PreparedBlock, Rows, Stack
 from pixcell_share.pixcell.transformer import PixCellTransformer2DModel
@@ -30,6 +33,10 @@ class GuidedModel:
         guidance_scale: ``g`` in ``u + g (c - u)``; at 1 the null branch is never run.
         guidance_interval: changes the result: guide only at time steps from the first to the
             second number (arXiv:2404.07724), with the condition alone at the others.
+        block_cache: changes the result: compute the blocks in three steps and then in every
+            ``block_cache``-th, and extrapolate the others; each set of rows takes its steps in
+            order.
+        compiled: run the blocks through `torch.compile`.
 
     Raises:
         WeightsMismatchError: the embeddings are not what this model was made for.
@@ -44,6 +51,8 @@ class GuidedModel:
         *,
         guidance_scale: float,
         guidance_interval: tuple[float, float] | None = None,
+        block_cache: int | None = None,
+        compiled: bool = False,
     ) -> None:
         check_tokens(transformer.config, embeddings.shape[1:])
         if transformer.use_additional_conditions:
@@ -62,12 +71,14 @@ class GuidedModel:
         )
         null, condition = self._project(embeddings.to(device, dtype))
         modulation = modulation.unflatten(1, (6, -1))
-        self._stack = Stack(
-            [
-                PreparedBlock(block, modulation, null, condition)
-                for block in transformer.transformer_blocks
-            ]
-        )
+        run = compiled_block() if compiled else run_block
+        blocks = [
+            PreparedBlock(block, modulation, null, condition, run)
+            for block in transformer.transformer_blocks
+        ]
+        self._stack = Stack(blocks)
+        if block_cache is not None:
+            enable_block_cache(self._stack, len(blocks), block_cache)
         self._final = _fold_final(transformer, embedded)
         self._head = _prediction_head(transformer)
 
@@ -96,8 +107,9 @@ class GuidedModel:
         check_latents(model.config, latents, expected)
         guided = self._guided[step]
         tokens = model.pos_embed(latents.to(model.device, model.dtype))
-        for block in self._stack.transformer_blocks:
-            tokens = block(tokens, step, rows, guided)
+        with cache_context(self._stack, rows, guided):
+            for block in self._stack.transformer_blocks:
+                tokens = block(tokens, step, rows, guided)
         shift, scale = self._final[step]
         tokens = F.layer_norm(tokens, tokens.shape[-1:], scale, shift, model.norm_out.eps)
         patches = F.linear(tokens, *self._head)

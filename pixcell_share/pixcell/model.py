@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from pixcell_share.errors import PixcellError, WeightsMismatchError
+from pixcell_share.errors import WeightsMismatchError
+from pixcell_share.pixcell.batch_size import cpu_batch_size, gpu_batch_size
 from pixcell_share.pixcell.condition import check_embeddings
-from pixcell_share.pixcell.device import out_of_memory, resolve_device, resolve_dtype
+from pixcell_share.pixcell.device import resolve_device, resolve_dtype
+from pixcell_share.pixcell.drawing import Batch, Drawing
 from pixcell_share.pixcell.folders import find_folders
 from pixcell_share.pixcell.identity import identify_adapter
 from pixcell_share.pixcell.load import load_scheduler, load_transformer, load_vae
 from pixcell_share.pixcell.lora import load_lora, merge_lora
-from pixcell_share.pixcell.sampler import SamplerSettings, denoise
-from pixcell_share.pixcell.seeds import check_seeds, tile_noise
+from pixcell_share.pixcell.sampler import SamplerSettings
+from pixcell_share.pixcell.seeds import check_seeds
 from pixcell_share.pixcell.transformer import PixCellTransformer2DModel
-from pixcell_share.pixcell.vae import LatentCodec, to_uint8
+from pixcell_share.pixcell.vae import LatentCodec
 from pixcell_share.weights import ModelIdentity
 
 _LARGE_PX = 1024
@@ -56,6 +58,7 @@ class PixCell:
         self.codec = codec
         self.identities = identities
         self._scheduler = scheduler
+        self._found_batch_size: int | None = None
         self.guidance_scale = (
             _paper_guidance(self.tile_px) if guidance_scale is None else guidance_scale
         )
@@ -145,7 +148,8 @@ class PixCell:
     ) -> Iterator[npt.NDArray[np.uint8]]:
         """Draw one tile for each embedding, lazily, in batches of consecutive embeddings.
 
-        The inputs are checked at once; a batch is computed when its first tile is asked for.
+        The inputs are checked at once; a batch is computed when its first tile is asked for (on a
+        GPU the next ones are begun then, too). Closing the iterator early stops all work.
 
         Args:
             embeddings: ``(N, T, D)``, or ``(N, D)`` where the model takes one embedding.
@@ -160,51 +164,70 @@ class PixCell:
             WeightsMismatchError: the embeddings are not what this model was made for.
             PixcellError: while iterating, if the arithmetic overflows in the chosen dtype.
         """
+        chosen = settings or SamplerSettings()
+        batch = self.batch(embeddings, seeds)
+        return _tiles(self.draw(_slices(batch, self.batch_size(chosen)), chosen))
+
+    def batch(self, embeddings: npt.NDArray[np.floating[Any]], seeds: Sequence[int]) -> Batch:
+        """Embeddings and seeds of some tiles, checked as `generate` does."""
         checked = check_embeddings(embeddings, self.tokens, self.embedding_dim, self.tile_px)
         check_seeds(seeds, len(checked))
-        return self._tiles(checked, seeds, settings or SamplerSettings())
+        return Batch(checked, seeds)
 
-    def _tiles(
+    def draw(
         self,
-        embeddings: npt.NDArray[np.floating[Any]],
-        seeds: Sequence[int],
-        settings: SamplerSettings,
+        batches: Iterable[Batch],
+        settings: SamplerSettings | None = None,
+        *,
+        overlap: bool | None = None,
     ) -> Iterator[npt.NDArray[np.uint8]]:
-        for start in range(0, len(embeddings), settings.batch_size):
-            batch = slice(start, start + settings.batch_size)
-            pixels = self._draw(embeddings[batch], seeds[batch], settings)
-            self._check_finite(pixels, start)
-            yield from to_uint8(pixels).cpu().numpy()
+        """Draw batches as they are given, lazily: what `generate` does, without a pause between.
 
-    @torch.inference_mode()
-    def _draw(
-        self,
-        embeddings: npt.NDArray[np.floating[Any]],
-        seeds: Sequence[int],
-        settings: SamplerSettings,
-    ) -> Tensor:
-        """One batch: float32 ``(B, 3, tile_px, tile_px)``, about [-1, 1]."""
-        side = self.transformer.config.sample_size
-        scale = settings.guidance_scale
-        with out_of_memory(f"a batch of {len(seeds)} tiles"):
-            latents = denoise(
-                self.transformer,
-                self.new_scheduler(),
-                tile_noise(seeds, (self.codec.channels, side, side)),
-                torch.from_numpy(np.ascontiguousarray(embeddings, dtype=np.float32)),
-                steps=settings.steps,
-                guidance_scale=self.guidance_scale if scale is None else scale,
-            )
-            return self.codec.decode(latents)
+        Args:
+            batches: from `batch`, each at most ``batch_size(settings)`` long.
+            settings: by default those of the paper.
+            overlap: let noise, denoising and decoding run side by side; by default on a GPU.
 
-    def _check_finite(self, pixels: Tensor, start: int) -> None:
-        bad = ~pixels.isfinite().flatten(1).all(dim=1)
-        if bool(bad.any()):
-            raise PixcellError(
-                f"tile {start + int(bad.int().argmax())} came out as NaN or infinite numbers "
-                f"in {self.transformer.dtype}",
-                "use --dtype bf16 or fp32; if it is fp32 already, get the weights again",
+        Returns:
+            for each batch ``uint8 (B, tile_px, tile_px, 3)``.
+        """
+        chosen = settings or SamplerSettings()
+        scale = chosen.guidance_scale
+        drawing = Drawing(
+            self.transformer,
+            self.codec,
+            self.new_scheduler,
+            guidance_scale=self.guidance_scale if scale is None else scale,
+            batch_size=self.batch_size(chosen),
+            settings=chosen,
+            overlap=overlap,
+        )
+        return drawing(batches)
+
+    def batch_size(self, settings: SamplerSettings) -> int:
+        """Tiles drawn together: as the settings say, else found for this device.
+
+        Raises:
+            PixcellError: not even one tile fits into the GPU's memory.
+        """
+        if settings.batch_size is not None:
+            return settings.batch_size
+        if self._found_batch_size is None:
+            config, device = self.transformer.config, self.transformer.device
+            patches = int(config.sample_size // config.patch_size) ** 2
+            self._found_batch_size = (
+                gpu_batch_size(patches, self._try, device)
+                if device.type == "cuda"
+                else cpu_batch_size(patches)
             )
+        return self._found_batch_size
+
+    def _try(self, count: int) -> None:
+        """Draw ``count`` tiles in one step, for nothing."""
+        empty = np.zeros((count, self.tokens, self.embedding_dim), np.float32)
+        settings = SamplerSettings(steps=1, guidance_scale=2.0, batch_size=count)
+        for _ in self.draw([Batch(empty, range(count))], settings, overlap=False):
+            pass
 
     def _to(self, device: torch.device, dtype: torch.dtype) -> PixCell:
         """Move the parts; a VAE that asks for it stays float32 in place of float16."""
@@ -214,9 +237,23 @@ class PixCell:
         for part, kind in parts:
             # diffusers' own `to` warns about float32 modules, of which these classes have none.
             nn.Module.to(part, device, kind).eval().requires_grad_(False)
+        # Convolutions are a third faster so, on a CPU and on a GPU.
+        vae.to(memory_format=torch.channels_last)
         return self
 
 
 def _paper_guidance(tile_px: int) -> float:
     """The paper's guidance scale: 2.0 at 256 px, 1.2 at 1024 px."""
     return 1.2 if tile_px >= _LARGE_PX else 2.0
+
+
+def _slices(whole: Batch, size: int) -> Iterator[Batch]:
+    """Batches of ``size`` consecutive tiles; the last may be smaller."""
+    for start in range(0, len(whole.seeds), size):
+        part = slice(start, start + size)
+        yield Batch(whole.embeddings[part], whole.seeds[part])
+
+
+def _tiles(batches: Iterator[npt.NDArray[np.uint8]]) -> Iterator[npt.NDArray[np.uint8]]:
+    for batch in batches:
+        yield from batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,10 +28,16 @@ class PreparedBlock(nn.Module):
         modulation: ``(S, 6, D)`` of the model at S time steps.
         null: projected null condition ``(1, T, D)``, or None where no step is guided.
         condition: projected conditions ``(B, T, D)``.
+        run: `run_block`, or the same compiled.
     """
 
     def __init__(
-        self, block: nn.Module, modulation: Tensor, null: Tensor | None, condition: Tensor
+        self,
+        block: nn.Module,
+        modulation: Tensor,
+        null: Tensor | None,
+        condition: Tensor,
+        run: Callable[..., Tensor] = run_block,
     ) -> None:
         super().__init__()
         constant = condition.shape[1] == 1
@@ -40,12 +47,12 @@ class PreparedBlock(nn.Module):
         self._null = None if null is None else prepare(block, null)
         self._condition = prepare(block, condition)
         self._whole: dict[bool, Cross] = {}
-        self.run = run_block
+        self._run = run
 
     def forward(self, hidden_states: Tensor, step: int, rows: Rows, guided: bool) -> Tensor:
         """Tokens ``(b, N, D)`` to ``(b, N, D)``, or ``(2 b, N, D)`` where the branches part."""
         cross = self._cross(rows, guided)
-        return self.run(hidden_states, self.weights, self._modulation[step], cross)
+        return self._run(hidden_states, self.weights, self._modulation[step], cross)
 
     def _cross(self, rows: Rows, guided: bool) -> Cross:
         if rows is not None:

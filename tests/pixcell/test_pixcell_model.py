@@ -40,7 +40,7 @@ def test_exports():
 
 
 def test_default_settings():
-    assert SamplerSettings() == SamplerSettings(steps=20, guidance_scale=None, batch_size=16)
+    assert SamplerSettings() == SamplerSettings(steps=20, guidance_scale=None, batch_size=None)
 
 
 @torch.inference_mode()
