@@ -116,7 +116,8 @@ def make(
 
     settings = LatentSettings(
         slides=slides, regions=regions, out=out, table=table, region_px=region_px, mpp=mpp,
-        slide_mpp=slide_mpp, overlap_px=overlap_px, resize=resize, holdout=Holdout(holdout, holdout_by.value),
+        slide_mpp=slide_mpp, overlap_px=overlap_px, resize=resize,
+        holdout=Holdout(holdout, holdout_by.value),
         shard_mb=shard_mb, turns=turns, limit=limit, batch_size=batch_size,
         coder=CoderSettings(vae, encoder, weights, trust_remote_code, device, dtype),
     )  # fmt: skip

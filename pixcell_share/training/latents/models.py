@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,7 +21,6 @@ from pixcell_share.training.latents.info import TILE_PX
 from pixcell_share.training.latents.shards import Rows
 from pixcell_share.weights import ModelIdentity
 
-_log = logging.getLogger(__name__)
 _GPU_PIXELS, _CPU_PIXELS = 8 * 1024**2, 16 * 256**2
 """Pixels encoded at once where nobody says: 8 regions of 1024 px on a GPU, 1 on a CPU."""
 
@@ -42,8 +40,8 @@ class CoderSettings:
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
     dtype: str = "auto"
-    """``auto`` is fp32 on a CPU; on a GPU fp16 for the VAE, which is what is stored, and for the
-    encoder what its authors recommend."""
+    """``auto`` is fp32 for the VAE (on a GPU its convolutions then run in TF32, which has the
+    precision of the float16 that is stored), and what its authors recommend for the encoder."""
 
     def __post_init__(self) -> None:
         if self.dtype not in {"auto", *DTYPES}:
@@ -151,11 +149,10 @@ def _load_codec(
 ) -> tuple[LatentCodec, ModelIdentity]:
     located, folder = find_vae(name)
     vae = load_vae(folder)
-    on_cpu = device.type == "cpu"
-    if on_cpu and dtype == torch.float16:
-        _log.warning("float16 is slow on a CPU and gains nothing there: the VAE runs in float32")
-        dtype = torch.float32
-    chosen = dtype or (torch.float32 if on_cpu else torch.float16)
+    # float16 where it is exact enough alone: not on a CPU, nor where the VAE's config warns of it.
+    upcast = dtype == torch.float16 and (device.type == "cpu" or vae.config.force_upcast)
+    kind = dtype if dtype and not upcast else torch.float32
     # Not diffusers' own `to`, which warns of parts to be kept in float32 even if there are none.
-    nn.Module.to(vae, device, chosen).eval().requires_grad_(False)
+    nn.Module.to(vae, device, kind).eval().requires_grad_(False)
+    vae.to(memory_format=torch.channels_last)  # faster convolutions, as in `pixcell.model`
     return LatentCodec(vae), identify("vae", located, folder)
