@@ -41,9 +41,14 @@ class Checkpoints:
         self._keep = keep
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
-        if ranks.first:
-            self._sweep()
-        ranks.wait()
+
+    def clean_up(self) -> None:
+        """Remove what a killed run left half written or half removed; before the first save."""
+        if self._ranks.first:
+            parts = [*self._folder.glob(".step-*"), *self._folder.glob(f".{MARKER}.*.part")]
+            for left in parts:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+        self._ranks.wait()
 
     def latest(self) -> int | None:
         """The step of the last whole checkpoint."""
@@ -120,11 +125,6 @@ class Checkpoints:
         for old in sorted(self._folder.glob("step-*"))[: -self._keep]:
             if old != target:
                 _remove(old)
-
-    def _sweep(self) -> None:
-        """Remove what a killed run left half written or half removed."""
-        for left in [*self._folder.glob(".step-*"), *self._folder.glob(f".{MARKER}.*.part")]:
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def _name(step: int) -> str:

@@ -164,6 +164,7 @@ class Trainer:
         return state | {name: whole(value) for name, value in self.average.weights.items()}
 
     def _resume(self) -> int:
+        self._checkpoints.clean_up()
         step = self._checkpoints.latest()
         if step is None:
             return 0
