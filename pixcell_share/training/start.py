@@ -42,7 +42,8 @@ def build_model(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = PixCellTransformer2DModel(**settings.config(embedding_dim, latent_channels))
+        config = settings.config(embedding_dim, latent_channels)
+        model: PixCellTransformer2DModel = PixCellTransformer2DModel(**config)
         start_quietly(model)
     if settings.recompute:
         model.enable_gradient_checkpointing()
