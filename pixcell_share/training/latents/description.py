@@ -11,12 +11,15 @@ from pixcell_share.files import canonical_json
 from pixcell_share.training.latents.entries import RegionSource
 from pixcell_share.training.latents.info import (
     StoreInfo,
+    forget_store_file,
     has_store_file,
     read_store_file,
     rows_of_a_shard,
 )
+from pixcell_share.training.latents.journal import forget_journal
 from pixcell_share.training.latents.models import RegionCoder
 from pixcell_share.training.latents.settings import LatentSettings
+from pixcell_share.training.latents.shards import DIGESTS
 
 
 def describe_store(settings: LatentSettings, source: RegionSource, coder: RegionCoder) -> StoreInfo:
@@ -56,18 +59,26 @@ def _inputs(source: RegionSource) -> str:
     return f"{len(entries)} {source.unit}, {digest}"
 
 
-def check_inputs(folder: Path, info: StoreInfo, unit: str) -> None:
-    """Refuse to go on with a store of other files.
+def settle(folder: Path, info: StoreInfo, unit: str) -> None:
+    """Make way for a store of ``info`` where one was begun before.
+
+    A store that holds no shard yet, because its first run met a wrong option, begins anew.
 
     Raises:
-        WorkFolderError: they, or what the table says, have changed since it was begun.
+        WorkFolderError: shards were made of other files, or of another table. (What else differs
+            is for `StoreWriter` to refuse.)
     """
     if not has_store_file(folder):
         return
-    before = read_store_file(folder).info.making.get("inputs")
-    if before != info.making["inputs"]:
+    before = read_store_file(folder)
+    if before.info == info:
+        return
+    if not before.finished and not any(folder.glob(f"*.{DIGESTS}")):
+        forget_store_file(folder)
+        forget_journal(folder)
+    elif before.info.making.get("inputs") != info.making["inputs"]:
         raise WorkFolderError(
             f"the {unit} or their table have changed since {folder} was begun "
-            f"({before} then, {info.making['inputs']} now)",
+            f"({before.info.making.get('inputs')} then, {info.making['inputs']} now)",
             "make a second store of what is new (training takes several), or choose another --out",
         )

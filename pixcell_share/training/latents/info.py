@@ -119,6 +119,11 @@ def has_store_file(folder: Path) -> bool:
     return (folder / _FILE).is_file()
 
 
+def forget_store_file(folder: Path) -> None:
+    """Remove ``store.json``."""
+    (folder / _FILE).unlink()
+
+
 def read_store_file(folder: Path) -> StoreFile:
     """Read ``store.json``.
 

@@ -123,5 +123,10 @@ class Journal:
                 ) from error
 
 
+def forget_journal(folder: Path) -> None:
+    """Remove what is known of the entries of a store."""
+    (folder / _FILE).unlink(missing_ok=True)
+
+
 def _worth_another_try(known: Known) -> bool:
     return known.reason is not None and known.reason["code"] in _WORTH_ANOTHER_TRY

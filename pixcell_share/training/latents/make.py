@@ -13,7 +13,7 @@ from pixcell_share.errors import PixcellError, SlideError
 from pixcell_share.files import atomic_write_text
 from pixcell_share.prefetch import prefetch
 from pixcell_share.progress import Advance, View
-from pixcell_share.training.latents.description import check_inputs, describe_store
+from pixcell_share.training.latents.description import describe_store, settle
 from pixcell_share.training.latents.entries import Entry, Picture, RegionSource, turned
 from pixcell_share.training.latents.info import SPLITS, Split
 from pixcell_share.training.latents.journal import Journal
@@ -45,7 +45,7 @@ def make_store(settings: LatentSettings, view: View) -> Made:
     coder = RegionCoder(settings.coder, settings.region_px)
     info = describe_store(settings, source, coder)
     with claimed(settings.out):
-        check_inputs(settings.out, info, source.unit)
+        settle(settings.out, info, source.unit)
         with StoreWriter(settings.out, info) as writer:
             begun = any(writer.rows_done(split) for split in SPLITS)
             with Journal(settings.out, try_again=not (begun or writer.finished)) as journal:
