@@ -20,7 +20,7 @@ from site_agent.models import Models
 from site_agent.rates import Rates, measure_rates
 from site_agent.settings import SynthesisSettings
 
-_READ, _EMBED, _BATCHES = 256, 64, 2
+_READ, _EMBED = 256, 64
 
 
 def run_bench(slides: Path | None, configure: Callable[..., SynthesisSettings]) -> Rates:
@@ -46,7 +46,7 @@ def run_bench(slides: Path | None, configure: Callable[..., SynthesisSettings]) 
             settings,
             read_tiles_count=min(_READ, len(grid)),
             embed_count=_EMBED,
-            generate_count=_BATCHES * settings.sampler.batch_size,
+            generate_count=None,
         )
 
 

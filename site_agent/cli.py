@@ -48,6 +48,24 @@ TrustRemoteCode = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Dtype = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
+BatchSize = Annotated[
+    str, typer.Option(help="Tiles generated together; auto: what suits this device.")
+]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Compile the generator: a minute once, then faster.")
+]
+Steps = Annotated[
+    int, typer.Option(help="Denoising steps. Fewer are faster and change the result.")
+]
+GuidanceInterval = Annotated[
+    str | None,
+    typer.Option(help="Changes the result. Guide only at these time steps, such as 100-900.",
+                 show_default=False),
+]  # fmt: skip
+BlockCache = Annotated[
+    int | None,
+    typer.Option(help="Changes the result. Compute the blocks in every 2nd (3rd) step only."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, last.")]
 
 
@@ -123,12 +141,15 @@ def synthesize(
     max_tiles: Annotated[
         int | None, typer.Option(help="Use at most this many real tiles of each slide.")
     ] = None,
-    steps: Annotated[int, typer.Option(help="Denoising steps.")] = 20,
+    steps: Steps = 20,
     guidance_scale: Annotated[
         float | None,
         typer.Option(help="Guidance. (default: the model's own; 2.0 at 256 px, 1.2 at 1024 px)"),
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Tiles generated together.")] = 16,
+    guidance_interval: GuidanceInterval = None,
+    block_cache: BlockCache = None,
+    compile_blocks: Compile = False,
+    batch_size: BatchSize = "auto",
     device: Device = "auto",
     dtype: Dtype = "auto",
     array: Annotated[
@@ -150,6 +171,7 @@ def synthesize(
     pixcell-site synthesize --slides ./wsi --array 2/8
     """
     from pixcell_share.pixcell import SamplerSettings
+    from pixcell_share.pixcell.sampler import parse_batch_size, parse_interval
     from pixcell_share.progress import choose_view
     from pixcell_share.slides import TilingSettings
     from site_agent import printing
@@ -164,7 +186,11 @@ def synthesize(
         model=model, vae=vae, encoder=encoder, weights=weights,
         trust_remote_code=trust_remote_code,
         per_tile=per_tile, max_tiles=max_tiles,
-        sampler=SamplerSettings(steps=steps, guidance_scale=guidance_scale, batch_size=batch_size),
+        sampler=SamplerSettings(
+            steps=steps, guidance_scale=guidance_scale, batch_size=parse_batch_size(batch_size),
+            guidance_interval=parse_interval(guidance_interval), block_cache=block_cache,
+            compile=compile_blocks,
+        ),
         device=device, dtype=dtype, part=Part.parse(array) if array else None,
     )  # fmt: skip
     with choose_view() as view:
@@ -187,7 +213,11 @@ def bench(
     vae: Vae = None,
     encoder: Encoder = None,
     weights: Weights = None,
-    batch_size: Annotated[int, typer.Option(help="Tiles generated together.")] = 16,
+    steps: Steps = 20,
+    guidance_interval: GuidanceInterval = None,
+    block_cache: BlockCache = None,
+    compile_blocks: Compile = False,
+    batch_size: BatchSize = "auto",
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: Json = False,
@@ -197,16 +227,84 @@ def bench(
     Example: pixcell-site bench --slides ./wsi --model ./PixCell-256 --device cuda
     """
     from pixcell_share.pixcell import SamplerSettings
+    from pixcell_share.pixcell.sampler import parse_batch_size, parse_interval
     from site_agent import printing
     from site_agent.bench import run_bench
     from site_agent.settings import SynthesisSettings
 
     configure = partial(
         SynthesisSettings, model=model, vae=vae, encoder=encoder, weights=weights,
-        sampler=SamplerSettings(batch_size=batch_size), device=device, dtype=dtype,
+        sampler=SamplerSettings(
+            steps=steps, batch_size=parse_batch_size(batch_size),
+            guidance_interval=parse_interval(guidance_interval), block_cache=block_cache,
+            compile=compile_blocks,
+        ),
+        device=device, dtype=dtype,
     )  # fmt: skip
     rates = run_bench(slides, configure)
     printing.show_rates(rates, as_json)
+
+
+@app.command()
+def region(
+    slide: Annotated[Path, typer.Option(help="One slide.")],
+    x: Annotated[int, typer.Option(help="Left edge in pixels of level 0.")],
+    y: Annotated[int, typer.Option(help="Upper edge in pixels of level 0.")],
+    size: Annotated[int, typer.Option(help="Side in px: 1024, 2048 or 4096.")] = 1024,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="PNG or TIFF. (default: region.png; region.tif above 4096 px)"),
+    ] = None,
+    beside: Annotated[
+        bool, typer.Option("--beside", help="Also write real and synthetic side by side.")
+    ] = False,
+    mpp: Mpp = None,
+    tile_mpp: Annotated[float, typer.Option(help="Resolution of the picture in µm/px.")] = 0.5,
+    model: Annotated[
+        str, typer.Option(help="A model that takes a grid of embeddings, such as PixCell-1024.")
+    ] = "nano-1024",
+    vae: Vae = None,
+    lora: Annotated[Path | None, typer.Option(help="A LoRA for the model.")] = None,
+    encoder: Encoder = None,
+    weights: Weights = None,
+    trust_remote_code: TrustRemoteCode = False,
+    seed: Annotated[int, typer.Option(help="Another seed gives another picture.")] = 0,
+    steps: Annotated[int, typer.Option(help="Denoising steps.")] = 20,
+    guidance_scale: Annotated[
+        float | None, typer.Option(help="Guidance. (default: the model's own)")
+    ] = None,
+    stride: Annotated[
+        int | None,
+        typer.Option(help="Latent pixels between windows. (default: half a window)"),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Windows computed together.")] = 4,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """One large synthetic picture of one region, to look at. Private: it is not checked.
+
+    Example: pixcell-site region --slide S001.svs --x 20000 --y 12000 --size 4096 --beside
+    """
+    from pixcell_share.pixcell.large import LargeSettings
+    from pixcell_share.progress import choose_view
+    from site_agent import printing
+    from site_agent.region import RegionSettings, make_region
+    from site_agent.settings import SynthesisSettings
+
+    run = SynthesisSettings(
+        slides=slide, out=Path(), mpp=mpp, model=model, vae=vae, encoder=encoder, weights=weights,
+        trust_remote_code=trust_remote_code, device=device, dtype=dtype,
+    )  # fmt: skip
+    settings = RegionSettings(
+        run=run, x=x, y=y, size=size, mpp=tile_mpp, out=out, beside=beside, seed=seed, lora=lora,
+        sampler=LargeSettings(
+            steps=steps, guidance_scale=guidance_scale, stride=stride, batch_size=batch_size
+        ),
+    )  # fmt: skip
+    with choose_view() as view:
+        outcome = make_region(settings, view)
+    printing.show_region(outcome, as_json)
 
 
 @app.command()

@@ -120,7 +120,7 @@ def _probe(
         settings,
         read_tiles_count=_PROBE_TILES,
         embed_count=_PROBE_TILES,
-        generate_count=min(_PROBE_TILES, settings.sampler.batch_size),
+        generate_count=min(_PROBE_TILES, settings.sampler.batch_size or _PROBE_TILES),
     )
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pixcell_share.pixcell import SamplerSettings
 from pixcell_share.slides import TileGrid, open_slide, read_tiles
 from pixcell_share.slides.records import SlideRecord
 from site_agent.clock import Clock, Work
 from site_agent.models import Models
 from site_agent.settings import SynthesisSettings
+
+_BATCHES = 2
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,18 @@ def measure_rates(
     *,
     read_tiles_count: int,
     embed_count: int,
-    generate_count: int,
+    generate_count: int | None,
 ) -> Rates:
-    """Read, embed and generate some tiles of one slide, each kind warmed up by one batch.
+    """Read, embed and generate some tiles of one slide; the models are warmed up first.
+
+    Args:
+        record: the slide.
+        grid: its tiles.
+        models: loaded when needed.
+        settings: of the run to come.
+        read_tiles_count: tiles to read.
+        embed_count: tiles to embed.
+        generate_count: tiles to generate; None: two whole batches.
 
     Raises:
         SlideError: the slide cannot be read.
@@ -71,9 +83,17 @@ def _measure_generation(
     models: Models,
     settings: SynthesisSettings,
     embeddings: NDArray[np.float32],
-    count: int,
+    count: int | None,
 ) -> None:
-    wanted = np.resize(embeddings, (count, *embeddings.shape[1:]))
-    with clock.measure("generate", count):
-        for _ in models.generator.generate(wanted, range(count), settings.sampler):
+    generator, sampler = models.generator, settings.sampler
+    batch = generator.batch_size(sampler)
+    count = _BATCHES * batch if count is None else count
+
+    def generate(count: int, sampler: SamplerSettings) -> None:
+        wanted = np.resize(embeddings, (count, *embeddings.shape[1:]))
+        for _ in generator.generate(wanted, range(count), sampler):
             pass
+
+    generate(min(count, batch), replace(sampler, steps=1))  # compiles, where that is asked for
+    with clock.measure("generate", count):
+        generate(count, sampler)

@@ -27,9 +27,9 @@ import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +176,18 @@ class RunFolder:
             self._agree({"schema": _SCHEMA, "key_id": key_id, **self.settings.identity()})
             yield self
 
+    def pin_batch_size(self, find: Callable[[], int]) -> None:
+        """Settle how many tiles are drawn together, once for the run and all its parts.
+
+        Other batches would round differently, so a resumed run has to form the same ones.
+
+        Args:
+            find: the number for this machine; called where neither the settings nor an earlier
+                part have said one.
+        """
+        if self.settings.sampler.batch_size is None:
+            self._settle_batch_size(find())
+
     @contextmanager
     def _claimed(self) -> Iterator[None]:
         """Hold the locks of this run; the system frees them however the process ends.
@@ -192,10 +204,10 @@ class RunFolder:
                 yield
 
     @contextmanager
-    def _locked(self, name: str, kind: int) -> Iterator[None]:
+    def _locked(self, name: str, kind: int, *, wait: bool = False) -> Iterator[None]:
         with (self._work / name).open("w") as lock:
             try:
-                fcntl.flock(lock, kind | fcntl.LOCK_NB)
+                fcntl.flock(lock, kind if wait else kind | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise WorkFolderError(
                     f"another process is working in {self.root}",
@@ -235,6 +247,9 @@ class RunFolder:
             raise WorkFolderError(
                 f"{self._run_file} cannot be read", "choose another --out"
             ) from error
+        wanted = identity["batch_size"]
+        if None in (wanted, before.get("batch_size")):
+            identity = {**identity, "batch_size": before.get("batch_size")}
         changed = [
             f"{name} was {before.get(name)!r}, now {identity.get(name)!r}"
             for name in sorted(before.keys() | identity.keys())
@@ -245,6 +260,19 @@ class RunFolder:
                 f"{self.root} was made with other settings: {'; '.join(changed)}",
                 "use the same settings to go on, or choose another --out",
             )
+        if wanted is not None or before.get("batch_size") is not None:
+            self._settle_batch_size(wanted or before["batch_size"])
+
+    def _settle_batch_size(self, found: int) -> None:
+        """Use the number in ``run.json``; where there is none yet, write ``found`` there."""
+        with self._locked("batch-size.lock", fcntl.LOCK_EX, wait=True):
+            values = json.loads(self._run_file.read_text())
+            if values["batch_size"] is None:
+                values["batch_size"] = found
+                text = json.dumps(values, indent=2, sort_keys=True) + "\n"
+                atomic_write_text(self._run_file, text)
+        sampler = replace(self.settings.sampler, batch_size=values["batch_size"])
+        self.settings = replace(self.settings, sampler=sampler)
 
     # -- states ---------------------------------------------------------------------------
 

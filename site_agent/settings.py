@@ -80,7 +80,7 @@ class SynthesisSettings:
     max_redraws: int = 3
     """New draws for a tile that comes too close to a real one, before it is dropped."""
     sampler: SamplerSettings = SamplerSettings()
-    """Steps, guidance scale, batch size."""
+    """Steps, guidance scale, batch size, and what makes it faster."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
     dtype: str = "auto"
@@ -104,7 +104,7 @@ class SynthesisSettings:
     @property
     def encoder_name(self) -> str:
         """The encoder that conditions: `nano`'s own for `nano`, else UNI2-h."""
-        return self.encoder or ("nano" if self.model == "nano" else "uni2h")
+        return self.encoder or ("nano" if self.model in {"nano", "nano-1024"} else "uni2h")
 
     @property
     def torch_device(self) -> torch.device:
@@ -134,7 +134,10 @@ class SynthesisSettings:
         return DTYPES[self.dtype]
 
     def identity(self) -> dict[str, Any]:
-        """The settings that decide the bytes of the result: not the paths, not the part."""
+        """The settings that decide the bytes of the result: not the paths, not the part.
+
+        A batch size of None is found for the device, and then pinned to the run.
+        """
         return {
             "model": _public_name(self.model),
             "vae": _public_name(self.vae),
@@ -151,6 +154,8 @@ class SynthesisSettings:
             "batch_size": self.sampler.batch_size,
             "device": self.torch_device.type,
             "dtype": str(self.torch_dtype).removeprefix("torch."),
+            # Only those in use, so that work folders of earlier versions go on.
+            **self.sampler.options(),
         }
 
 

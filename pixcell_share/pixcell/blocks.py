@@ -79,7 +79,8 @@ def run_block(tokens: Tensor, weights: BlockWeights, modulation: Tensor, cross: 
 
 def split_heads(flat: Tensor, heads: int) -> Tensor:
     """``(B, N, D)`` to ``(B, heads, N, D / heads)``."""
-    return flat.unflatten(-1, (heads, -1)).transpose(1, 2)
+    batch, count, width = flat.shape
+    return flat.view(batch, count, heads, width // heads).transpose(1, 2)
 
 
 def _attend(tokens: Tensor, weights: BlockWeights) -> Tensor:
@@ -89,13 +90,15 @@ def _attend(tokens: Tensor, weights: BlockWeights) -> Tensor:
 
 
 def _cross(tokens: Tensor, weights: BlockWeights, cross: Cross) -> Tensor:
-    given = cross.keys if cross.constant is None else cross.constant
-    assert given is not None
-    copies = len(given) // len(tokens)
     if cross.constant is not None:
-        return (cross.constant.unflatten(0, (copies, -1)) + tokens).flatten(0, 1)
+        copies = len(cross.constant) // len(tokens)
+        added = cross.constant.view(copies, len(tokens), 1, -1) + tokens
+        return added.flatten(0, 1)
+    assert cross.keys is not None
+    assert cross.values is not None
     assert weights.query is not None
     assert weights.cross_out is not None
+    copies = len(cross.keys) // len(tokens)
     query = split_heads(F.linear(tokens, *weights.query), weights.heads)
     query, tokens = query.repeat(copies, 1, 1, 1), tokens.repeat(copies, 1, 1)
     attended = F.scaled_dot_product_attention(query, cross.keys, cross.values)

@@ -178,7 +178,7 @@ def _each(work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
 
 
 def _stream(device: torch.device) -> torch.cuda.Stream | None:
-    return torch.cuda.Stream(device) if device.type == "cuda" else None
+    return torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
 
 def _passed(stream: torch.cuda.Stream | None, *tensors: Tensor) -> _Passed:

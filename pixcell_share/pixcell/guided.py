@@ -106,14 +106,15 @@ class GuidedModel:
         expected = len(range(*rows.indices(self._count))) if rows else self._count
         check_latents(model.config, latents, expected)
         guided = self._guided[step]
-        tokens = model.pos_embed(latents.to(model.device, model.dtype))
+        tokens: Tensor = model.pos_embed(latents.to(model.device, model.dtype))
         with cache_context(self._stack, rows, guided):
             for block in self._stack.transformer_blocks:
                 tokens = block(tokens, step, rows, guided)
         shift, scale = self._final[step]
         tokens = F.layer_norm(tokens, tokens.shape[-1:], scale, shift, model.norm_out.eps)
         patches = F.linear(tokens, *self._head)
-        prediction = model.unpatchify(patches, *latents.shape[-2:], latents.shape[1]).float()
+        _, channels, height, width = latents.shape
+        prediction = model.unpatchify(patches, height, width, channels).float()
         if not guided:
             return prediction
         null, conditional = prediction.chunk(2)
@@ -136,6 +137,7 @@ def _fold_final(model: PixCellTransformer2DModel, embedded: Tensor) -> Tensor:
 def _prediction_head(model: PixCellTransformer2DModel) -> Affine:
     """The output layer without its rows for the learned variance."""
     kept, channels = model.config.in_channels, model.out_channels
-    weight = model.proj_out.weight.unflatten(0, (-1, channels))[:, :kept].flatten(0, 1)
-    bias = model.proj_out.bias.unflatten(0, (-1, channels))[:, :kept].flatten(0, 1)
+    width = model.proj_out.weight.shape[-1]
+    weight = model.proj_out.weight.reshape(-1, channels, width)[:, :kept].flatten(0, 1)
+    bias = model.proj_out.bias.reshape(-1, channels)[:, :kept].flatten()
     return Affine(weight, bias)

@@ -62,16 +62,11 @@ class PreparedBlock(nn.Module):
         return self._whole[guided]
 
     def _select(self, rows: slice, guided: bool) -> Cross:
-        chosen = [None if part is None else part[rows] for part in self._condition]
+        chosen = Cross(*(None if part is None else part[rows] for part in self._condition))
         if not guided:
-            return Cross(*chosen)
+            return chosen
         assert self._null is not None
-        return Cross(
-            *(
-                None if part is None else torch.cat([null.expand(len(part), *null.shape[1:]), part])
-                for null, part in zip(self._null, chosen, strict=True)
-            )
-        )
+        return Cross(*map(_after_null, self._null, chosen))
 
 
 class Stack(nn.Module, CacheMixin):  # type: ignore[misc]
@@ -119,6 +114,13 @@ def _fold(block: Any, modulation: Tensor) -> Tensor:
 def _constant(block: Any, tokens: Tensor) -> Cross:
     """Cross-attention over one token: the softmax over one key is 1."""
     return Cross(constant=block.attn2.to_out[0](block.attn2.to_v(tokens)))
+
+
+def _after_null(null: Tensor | None, part: Tensor | None) -> Tensor | None:
+    """``(b, ...)`` behind as many copies of ``(1, ...)``."""
+    if null is None or part is None:
+        return None
+    return torch.cat([null.expand_as(part), part])
 
 
 def _keys_and_values(block: Any, tokens: Tensor) -> Cross:

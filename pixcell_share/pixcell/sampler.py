@@ -80,12 +80,28 @@ class SamplerSettings:
         return {name: _plain(value) for name, value in values.items() if value}
 
 
-def parse_interval(text: str) -> tuple[float, float]:
-    """Read ``100-900``.
+def parse_batch_size(text: str) -> int | None:
+    """Read ``--batch-size``: a number, or ``auto`` for None.
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    if text == "auto":
+        return None
+    try:
+        return int(text)
+    except ValueError as error:
+        raise SettingsError(f"--batch-size {text} is no number", "use auto, or 1 and up") from error
+
+
+def parse_interval(text: str | None) -> tuple[float, float] | None:
+    """Read ``--guidance-interval 100-900``; None stays None.
 
     Raises:
         SettingsError: it is not two numbers.
     """
+    if text is None:
+        return None
     try:
         low, high = (float(part) for part in text.split("-"))
     except ValueError as error:

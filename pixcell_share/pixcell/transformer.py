@@ -36,8 +36,11 @@ class CaptionProjection(PixArtAlphaTextProjection):  # type: ignore[misc]
         self.register_buffer("uncond_embedding", null)
 
 
-class PixCellTransformer2DModel(  # type: ignore[misc]
-    ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin
+class PixCellTransformer2DModel(
+    ModelMixin,  # type: ignore[misc]
+    AttentionMixin,  # type: ignore[misc]
+    ConfigMixin,  # type: ignore[misc]
+    PeftAdapterMixin,  # type: ignore[misc]
 ):
     """A diffusion transformer over VAE latents, conditioned on tile embeddings.
 

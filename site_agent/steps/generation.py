@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +14,7 @@ from numpy.typing import NDArray
 from pixcell_share.bundles import SiteKey, shuffled_order
 from pixcell_share.files import atomic_path
 from pixcell_share.pixcell import PixCell, tile_seed
+from pixcell_share.pixcell.drawing import Batch
 from pixcell_share.progress import View
 from pixcell_share.slides import read_features
 from site_agent.clock import Clock
@@ -41,6 +45,7 @@ def blocks_of(state: SlideState, settings: SynthesisSettings, key: SiteKey) -> l
     tiles = np.repeat(chosen, settings.per_tile)
     draws = np.tile(np.arange(settings.per_tile), len(chosen))
     batch = settings.sampler.batch_size
+    assert batch is not None, "RunFolder.pin_batch_size comes first"
     # A block is a whole number of batches, so that a resumed run forms the same batches and a
     # floating-point sum cannot come out differently.
     size = max(1, _BLOCK_TILES // batch) * batch
@@ -70,6 +75,26 @@ class Draws:
         self, slide_id: str, tiles: NDArray[np.int64], draws: NDArray[np.int64]
     ) -> Iterator[NDArray[np.uint8]]:
         """Synthetic tiles (H, W, 3), one for each tile position and draw number."""
+        batch = self._prepare(slide_id, tiles, draws)
+        generator = self._models.generator
+        return generator.generate(batch.embeddings, batch.seeds, self._run.settings.sampler)
+
+    def blocks(self, blocks: Sequence[Block]) -> Iterator[NDArray[np.uint8]]:
+        """Batches (B, H, W, 3) of all blocks, one after the other without a pause.
+
+        No batch reaches over the end of a block.
+        """
+        return self._models.generator.draw(self._batches(blocks), self._run.settings.sampler)
+
+    def _batches(self, blocks: Sequence[Block]) -> Iterator[Batch]:
+        size = self._run.settings.sampler.batch_size
+        assert size is not None
+        for block in blocks:
+            for start in range(0, len(block.tiles), size):
+                part = slice(start, start + size)
+                yield self._prepare(block.slide_id, block.tiles[part], block.draws[part])
+
+    def _prepare(self, slide_id: str, tiles: NDArray[np.int64], draws: NDArray[np.int64]) -> Batch:
         with read_features(self._run.features(slide_id)) as features:
             embeddings = np.concatenate([features[tile : tile + 1] for tile in tiles.tolist()])
             coords = features.coords[tiles]
@@ -78,7 +103,7 @@ class Draws:
             for (x, y), draw in zip(coords, draws, strict=True)
         ]
         generator: PixCell = self._models.generator
-        return generator.generate(embeddings, seeds, self._run.settings.sampler)
+        return generator.batch(embeddings, seeds)
 
 
 def generate_slides(
@@ -89,24 +114,60 @@ def generate_slides(
     view: View,
     clock: Clock,
 ) -> None:
-    """Generate every block that is not there yet."""
+    """Generate every block that is not there yet; one is written while the next is generated."""
+    run.pin_batch_size(lambda: models.generator.batch_size(run.settings.sampler))
     blocks = [
         block for state in states if state.used for block in blocks_of(state, run.settings, key)
     ]
     missing = [block for block in blocks if not run.draws(block.slide_id, block.number).exists()]
     total = sum(len(block.tiles) for block in blocks)
     done = total - sum(len(block.tiles) for block in missing)
-    draw = Draws(run, models, key)
-    with view.stage("generate", total, "tiles", done) as advance:
+    made = Draws(run, models, key).blocks(missing)
+    with (
+        view.stage("generate", total, "tiles", done) as advance,
+        closing(made),  # type: ignore[type-var]  # a generator, which may have threads to stop
+        _Writer(run, clock) as writer,
+    ):
         for block in missing:
-            images = []
-            made = draw(block.slide_id, block.tiles, block.draws)
-            for image in clock.iterate("generate", made):
-                images.append(image)
-                advance(1)
-            with (
-                clock.measure("write", len(images)),
-                atomic_path(run.draws(block.slide_id, block.number)) as part,
-                part.open("wb") as stream,
-            ):
-                np.save(stream, np.stack(images))
+            images: list[NDArray[np.uint8]] = []
+            while sum(map(len, images)) < len(block.tiles):
+                began = time.perf_counter()
+                images.append(next(made))
+                clock.add("generate", time.perf_counter() - began, len(images[-1]))
+                advance(len(images[-1]))
+            writer.write(block, np.concatenate(images))
+
+
+class _Writer:
+    """Writes blocks in a thread, one at a time; an error is raised at the next call or the end."""
+
+    def __init__(self, run: RunFolder, clock: Clock) -> None:
+        self._run = run
+        self._clock = clock
+        self._thread = ThreadPoolExecutor(1, "write-draws")
+        self._last: Future[None] | None = None
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._thread.shutdown()
+        if kind is None:
+            self._finish()
+
+    def write(self, block: Block, images: NDArray[np.uint8]) -> None:
+        """Write (B, H, W, 3) when the block before is written."""
+        self._finish()
+        self._last = self._thread.submit(self._save, block, images)
+
+    def _finish(self) -> None:
+        if self._last is not None:
+            self._last.result()
+
+    def _save(self, block: Block, images: NDArray[np.uint8]) -> None:
+        with (
+            self._clock.measure("write", len(images)),
+            atomic_path(self._run.draws(block.slide_id, block.number)) as part,
+            part.open("wb") as stream,
+        ):
+            np.save(stream, images)

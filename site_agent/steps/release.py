@@ -103,7 +103,7 @@ def _describe(run: RunFolder, site: str, classes: Sequence[str], models: Models)
         mpp=settings.tiling.mpp,
         models=models.identities,
         generation=GenerationSettings(
-            sampler="dpm-solver++",
+            sampler=settings.sampler.name,
             steps=settings.sampler.steps,
             guidance_scale=guidance_scale,
             per_tile=settings.per_tile,

@@ -22,11 +22,18 @@ OPTIONS = {
         "--slides", "--out", "--table", "--mpp", "--model", "--vae", "--encoder", "--weights",
         "--trust-remote-code", "--no-trust-remote-code", "--tile-px", "--tile-mpp", "--coords",
         "--features", "--per-tile", "--max-tiles", "--steps", "--guidance-scale", "--batch-size",
+        "--guidance-interval", "--block-cache", "--compile",
         "--device", "--dtype", "--array", "--dry-run", "--no-dry-run", "--home", "--json",
     },
     "bench": {
         "--slides", "--model", "--vae", "--encoder", "--weights", "--batch-size", "--device",
-        "--dtype", "--json",
+        "--dtype", "--json", "--steps", "--guidance-interval", "--block-cache", "--compile",
+    },
+    "region": {
+        "--slide", "--x", "--y", "--size", "--out", "--beside", "--mpp", "--tile-mpp", "--model",
+        "--vae", "--lora", "--encoder", "--weights", "--trust-remote-code",
+        "--no-trust-remote-code", "--seed", "--steps", "--guidance-scale", "--stride",
+        "--batch-size", "--device", "--dtype", "--json",
     },
     "demo-slides": {"--count", "--seed", "--json"},
 }  # fmt: skip
