@@ -16,6 +16,8 @@ from site_agent.home import SiteHome
 from site_agent.pipeline import Outcome
 from site_agent.plan import Plan
 from site_agent.rates import Rates
+from site_agent.region import RegionOutcome
+from site_agent.region_files import PRIVATE
 
 _out = output()
 
@@ -100,6 +102,18 @@ def show_rates(rates: Rates, as_json: bool) -> None:
     for kind, rate in asdict(rates).items():
         table.add_row(kind, f"{rate:.1f}", f"{shares[kind]:.1%}")
     _out.print(table)
+
+
+def show_region(outcome: RegionOutcome, as_json: bool) -> None:
+    """Where the pictures of a region are, and that they are private."""
+    if as_json:
+        print_json({**_plain(asdict(outcome)), "note": PRIVATE})
+        return
+    _out.print(f"picture   {outcome.picture}  ({outcome.size} px, {_duration(outcome.seconds)})")
+    if outcome.beside is not None:
+        _out.print(f"beside    {outcome.beside}  (left: real, right: synthetic)")
+    _out.print(f"settings  {outcome.record}")
+    _out.print(f"[bold]{PRIVATE}[/bold]")
 
 
 def show_paths(verb: str, paths: Sequence[Path], as_json: bool) -> None:

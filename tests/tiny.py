@@ -16,13 +16,20 @@ DIM = 24
 
 
 def make_tiny_model(
-    folder: Path, *, tile_px: int = 256, dim: int = DIM, input_px: int = 224, depth: int = 1
+    folder: Path,
+    *,
+    tile_px: int = 256,
+    tokens: int = 1,
+    dim: int = DIM,
+    input_px: int = 224,
+    depth: int = 1,
 ) -> Path:
     """A folder as `PixCell.from_pretrained` reads it, with ``encoder/`` beside.
 
     Args:
         folder: where to, new or empty.
         tile_px: side of the tiles that it makes.
+        tokens: embeddings of one tile.
         dim: length of an embedding.
         input_px: side of what the encoder sees, at least 32.
         depth: of the encoder.
@@ -37,6 +44,7 @@ def make_tiny_model(
             interpolation_scale=0.5,
             use_additional_conditions=False,
             caption_channels=dim,
+            caption_num_tokens=tokens,
         ).save_pretrained(folder / "transformer")
         AutoencoderKL(
             block_out_channels=(8, 8, 8, 8),
