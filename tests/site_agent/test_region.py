@@ -74,12 +74,11 @@ def test_the_record_and_the_warning(tmp_path: Path, slide: Path, model: Path) ->
     assert str(tmp_path) not in (tmp_path / "r.json").read_text()
 
 
-def test_the_same_command_gives_the_same_picture(tmp_path: Path, slide: Path, model: Path) -> None:
-    first, again, other = (tmp_path / f"{name}.png" for name in "abc")
-    for out, seed in ((first, 1), (again, 1), (other, 2)):
-        assert region(tmp_path, slide, model, "--out", out, "--seed", seed).code == 0
+def test_the_same_command_gives_the_same_bytes(tmp_path: Path, slide: Path, model: Path) -> None:
+    first, again = tmp_path / "a.png", tmp_path / "b.png"
+    for out in (first, again):
+        assert region(tmp_path, slide, model, "--steps", 1, "--out", out).code == 0
     assert first.read_bytes() == again.read_bytes()
-    assert first.read_bytes() != other.read_bytes()
 
 
 @pytest.mark.parametrize(
