@@ -9,6 +9,7 @@ be read by any number of ranks, split or not.
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +25,8 @@ from pixcell_share.files import atomic_write_text, storage_errors
 from pixcell_share.training.distributed import Ranks
 
 MARKER = "latest"
+# What torch says of each save and load by a single process, which is just what is meant.
+warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
 
 
 class Checkpoints:
@@ -72,6 +75,7 @@ class Checkpoints:
             dict(tensors),
             storage_writer=dcp.FileSystemWriter(part),
             process_group=self._ranks.writers,
+            no_dist=self._ranks.writers is None,
         )
         assert isinstance(written, Future)
         self._pending = self._finisher.submit(self._finish, written, part, step)
@@ -93,6 +97,7 @@ class Checkpoints:
             wanted,
             storage_reader=dcp.FileSystemReader(self._folder / _name(step)),
             process_group=self._ranks.writers,
+            no_dist=self._ranks.writers is None,
         )
 
     def shapes(self, step: int) -> dict[str, tuple[torch.Size, torch.dtype]]:

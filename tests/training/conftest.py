@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from pixcell_share.training.checkpoints import Checkpoints
+from pixcell_share.training.distributed import Ranks
 from pixcell_share.training.latents import IndexRow, StoreInfo, StoreWriter
 from pixcell_share.training.logs import read_log
+from pixcell_share.training.loop import LoopSettings
+from pixcell_share.training.settings import DataSettings, RunSettings
+from pixcell_share.training.stages import preset
+from tests.training.program import Finished, Running, start
 
-ROOT = Path(__file__).resolve().parents[2]
 DIM = 24
 
 
@@ -72,79 +74,83 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @dataclass
-class Ended:
-    """A command that came to its end."""
+class Train:
+    """``pixcell-train run`` on `store`: the tiny preset, float32, no pictures."""
 
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict[str, Any]:
-        """The object of ``--json``."""
-        value: dict[str, Any] = json.loads(self.out.strip().splitlines()[-1])
-        return value
-
-
-@dataclass
-class TrainCommand:
-    """``pixcell-train`` as a person runs it, in processes of its own."""
-
+    folder: Path
     store: Path
-    started: list[subprocess.Popen[str]] = field(default_factory=list)
+    _runs: Any = field(default_factory=count)
+    _started: list[Running] = field(default_factory=list)
 
     def words(self, out: Path, *more: object) -> list[str]:
-        """A run of the tiny preset in float32 without pictures, into ``out``."""
-        fixed = ["run", "--stage", 256, "--latents", self.store, "--out", out]
-        fixed += ["--preset", "tiny", "--device", "cpu", "--dtype", "fp32", "--log-every", 1]
-        fixed += ["--sample-every", 0, "--save-every", 2, "--json", *more]
-        return [str(word) for word in fixed]
+        """The command's words; ``more`` options come last, and win."""
+        words = [
+            "run", "--stage", 256, "--latents", self.store, "--out", out, "--preset", "tiny",
+            "--device", "cpu", "--dtype", "fp32", "--log-every", 1, "--sample-every", 0,
+            "--save-every", 2, "--buffer", 6, "--json", *more,
+        ]  # fmt: skip
+        return [str(word) for word in words]
 
-    def start(self, words: Sequence[str], *, ranks: int = 0) -> subprocess.Popen[str]:
-        """Start it, with ``ranks`` under torchrun."""
-        program = [sys.executable, "-m", "pixcell_share.training.cli", *words]
-        if ranks:
-            torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node"]
-            torchrun += [str(ranks), "--master-port", "0", "-m"]
-            program = [*torchrun, "pixcell_share.training.cli", *words]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        process = subprocess.Popen(
-            program,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-            cwd=ROOT,
-        )
-        self.started.append(process)
-        return process
+    def start(self, out: Path, *more: object, ranks: int = 1) -> Running:
+        """Start it."""
+        log = self.folder / f"output-{next(self._runs)}"
+        running = start(log, *self.words(out, *more), ranks=ranks)
+        self._started.append(running)
+        return running
 
-    def end(self, process: subprocess.Popen[str]) -> Ended:
-        """Wait for it."""
-        out, err = process.communicate(timeout=240)
-        return Ended(process.returncode, out, err)
-
-    def __call__(self, out: Path, *more: object, ranks: int = 0) -> Ended:
+    def __call__(self, out: Path, *more: object, ranks: int = 1) -> Finished:
         """Run it to its end."""
-        return self.end(self.start(self.words(out, *more), ranks=ranks))
+        return self.start(out, *more, ranks=ranks).wait()
 
-    def stop_all(self) -> None:
-        """End what a failed test left running."""
-        for process in self.started:
-            if process.poll() is None:
-                process.send_signal(signal.SIGKILL)
-                process.communicate()
+    def end(self) -> None:
+        """Leave nothing running behind a failed test."""
+        for running in self._started:
+            running.kill()
 
 
 @pytest.fixture
-def train(store: Path) -> Any:
-    """``pixcell-train run`` with the tiny preset on `store`."""
-    command = TrainCommand(store)
+def train(store: Path, tmp_path: Path) -> Iterator[Train]:
+    """Runs `pixcell-train run`."""
+    command = Train(tmp_path, store)
     yield command
-    command.stop_all()
+    command.end()
 
 
-def losses(folder: Path) -> list[tuple[Any, ...]]:
-    """All in the log that does not depend on the clock."""
+MakeSettings = Callable[..., RunSettings]
+
+
+@pytest.fixture
+def settings(store: Path) -> MakeSettings:
+    """Settings of a run inside the test's own process: the tiny preset on `store`."""
+
+    def make(out: Path, **more: Any) -> RunSettings:
+        data = DataSettings(more.pop("latents", ((store, 1),)), buffer=6, **more.pop("data", {}))
+        loop = LoopSettings(save_every=2, log_every=1, quiet=True, **more.pop("loop", {}))
+        stage = more.pop("stage", preset("tiny", 256))
+        return RunSettings(stage, data, out, loop=loop, device="cpu", **more)
+
+    return make
+
+
+def logged(folder: Path) -> list[dict[str, Any]]:
+    """The log, without what depends on the clock."""
     names = ("step", "loss", "loss_by_noise", "grad_norm", "rate", "images", "left_out")
-    return [tuple(str(line[name]) for name in names) for line in read_log(folder)]
+    return [{name: line[name] for name in names} for line in read_log(folder)]
+
+
+def saved(folder: Path, step: int) -> dict[str, torch.Tensor]:
+    """All tensors of a checkpoint: weights, average, optimizers, sums of the log."""
+    checkpoints = Checkpoints(folder / "checkpoints", Ranks(0, 1, torch.device("cpu")), keep=1)
+    room = {name: torch.empty(size, dtype=kind) for name, (size, kind) in
+            checkpoints.shapes(step).items()}  # fmt: skip
+    checkpoints.read(step, room)
+    return room
+
+
+def assert_same_run(one: Path, other: Path, step: int) -> None:
+    """Two runs have the same log, and the same bits after ``step``."""
+    assert logged(one) == logged(other)
+    first, second = saved(one, step), saved(other, step)
+    assert first.keys() == second.keys()
+    differing = [name for name, value in first.items() if not torch.equal(value, second[name])]
+    assert not differing
