@@ -1,0 +1,49 @@
+"""The commands of docs/training.md, run as written on the real slides."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "training.md"
+BIN = Path(sys.executable).parent
+DONE_BUT_SOME_LEFT_OUT = 3  # the fluorescence slide
+
+
+def laptop_commands() -> list[str]:
+    """The lines of the first block after the heading."""
+    section = DOCS.read_text().partition("## Try it on a laptop")[2]
+    return section.split("```")[1].strip().splitlines()
+
+
+@pytest.mark.slow
+def test_from_slides_to_a_bundle_by_the_commands_as_written(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "wsi").symlink_to(shared_data / "slides")
+    environment = {
+        **os.environ,
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "PIXCELL_HOME": str(tmp_path / "home"),
+        "HF_HUB_OFFLINE": "1",
+    }
+    commands = laptop_commands()
+    assert len(commands) == 6
+    for command in commands:
+        done = subprocess.run(
+            command.split(), cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        some = "--slides" in command
+        assert done.returncode == (DONE_BUT_SOME_LEFT_OUT if some else 0), done.stdout + done.stderr
+    model = json.loads((tmp_path / "stage-1024/model/transformer/config.json").read_text())
+    assert (model["caption_num_tokens"], model["sample_size"]) == (16, 128)
+    checked = subprocess.run(
+        ["pixcell-hub", "verify", "synthetic/bundle", "--trust", "home/site.pub", "--json"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stdout + checked.stderr
