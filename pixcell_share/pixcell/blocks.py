@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -71,10 +72,10 @@ def run_block(tokens: Tensor, weights: BlockWeights, modulation: Tensor, cross: 
     scale, shift, gate, scale_ff, shift_ff, gate_ff = modulation.unbind(0)
     width = tokens.shape[-1:]
     attended = _attend(F.layer_norm(tokens, width, scale, shift, weights.epsilon), weights)
-    tokens = tokens + gate * attended
+    tokens = torch.addcmul(tokens, gate, attended)
     tokens = _cross(tokens, weights, cross)
     hidden = F.layer_norm(tokens, width, scale_ff, shift_ff, weights.epsilon)
-    return tokens + gate_ff * _feed_forward(hidden, weights)
+    return torch.addcmul(tokens, gate_ff, _feed_forward(hidden, weights))
 
 
 def split_heads(flat: Tensor, heads: int) -> Tensor:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from types import MappingProxyType
 
 import torch
+from torch import Tensor
 
 from pixcell_share.errors import PixcellError, SettingsError
 
@@ -43,6 +44,13 @@ def resolve_device(device: str | torch.device) -> torch.device:
             f"the device {device} is not on this machine", "use cpu, or cuda with an NVIDIA GPU"
         ) from error
     return found
+
+
+def copied(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on ``device``, without waiting there for the work that was begun before."""
+    if device.type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pixcell_share.errors import PixcellError
-from pixcell_share.pixcell.device import out_of_memory
+from pixcell_share.pixcell.device import copied, out_of_memory
 from pixcell_share.pixcell.sampler import SamplerSettings, denoise
 from pixcell_share.pixcell.seeds import tile_noise
 from pixcell_share.pixcell.transformer import PixCellTransformer2DModel
@@ -111,9 +111,8 @@ class Drawing:
         noise = tile_noise(batch.seeds, (config.in_channels, side, side))
         rows = np.ascontiguousarray(batch.embeddings, dtype=np.float32)
         with self._lane("noise") as lane:
-            tensors = [_copied(part, self._transformer.device) for part in
-                       (noise, torch.from_numpy(rows))]  # fmt: skip
-            return _passed(lane, *tensors)
+            device = self._transformer.device
+            return _passed(lane, copied(noise, device), copied(torch.from_numpy(rows), device))
 
     @torch.inference_mode()
     def _denoise(self, given: _Passed) -> _Passed:
@@ -183,12 +182,6 @@ def _stream(device: torch.device) -> torch.cuda.Stream | None:
 
 def _passed(stream: torch.cuda.Stream | None, *tensors: Tensor) -> _Passed:
     return _Passed(tensors, stream.record_event() if stream is not None else None)
-
-
-def _copied(tensor: Tensor, device: torch.device) -> Tensor:
-    if device.type != "cuda":
-        return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def _to_host(tensor: Tensor) -> npt.NDArray[Any]:

@@ -12,6 +12,7 @@ from pixcell_share.pixcell.blocks import run_block
 from pixcell_share.pixcell.caching import cache_context, enable_block_cache
 from pixcell_share.pixcell.compiled import compiled_block
 from pixcell_share.pixcell.condition import check_latents, check_tokens
+from pixcell_share.pixcell.device import copied
 from pixcell_share.pixcell.prepared import PreparedBlock, Rows, Stack
 from pixcell_share.pixcell.transformer import PixCellTransformer2DModel
 
@@ -67,7 +68,7 @@ class GuidedModel:
         self._guided = _guided_steps(timesteps, guidance_scale, guidance_interval)
         device, dtype = transformer.device, transformer.dtype
         modulation, embedded = transformer.adaln_single(
-            timesteps.to(device), None, batch_size=len(timesteps), hidden_dtype=dtype
+            copied(timesteps, device), None, batch_size=len(timesteps), hidden_dtype=dtype
         )
         null, condition = self._project(embeddings.to(device, dtype))
         modulation = modulation.unflatten(1, (6, -1))

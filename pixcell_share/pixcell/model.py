@@ -237,7 +237,7 @@ class PixCell:
         for part, kind in parts:
             # diffusers' own `to` warns about float32 modules, of which these classes have none.
             nn.Module.to(part, device, kind).eval().requires_grad_(False)
-        # Convolutions are a third faster so, on a CPU and on a GPU.
+        # The layout that convolutions prefer: a fifth to a third off the time of decoding on a CPU.
         vae.to(memory_format=torch.channels_last)
         return self
 
