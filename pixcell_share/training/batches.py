@@ -159,10 +159,11 @@ class BatchMaker:
     def _weigh(self, clean: _Array, condition: _Array, addresses: Sequence[Address]) -> _Array:
         """1 for finite samples; the others are reported, set to zero and weigh 0."""
         finite = np.isfinite(clean).all((1, 2, 3)) & np.isfinite(condition).all((1, 2))
-        for index in np.flatnonzero(~finite):
+        weights = np.array(finite, dtype=np.float32)
+        for index in np.flatnonzero(~finite).tolist():
             self._report(addresses[index])
             clean[index], condition[index] = 0, 0
-        return finite.astype(np.float32)
+        return weights
 
     def _report(self, address: Address) -> None:
         store = self._sources[address.source].store

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from pixcell_share.errors import StorageError
 from pixcell_share.files import atomic_write_text, storage_errors
@@ -71,9 +73,9 @@ class Checkpoints:
         part = self._folder / f".{_name(step)}.part"
         with storage_errors(part):
             part.mkdir(parents=True, exist_ok=True)
-        written = dcp.async_save(
+        written = async_save(
             dict(tensors),
-            storage_writer=dcp.FileSystemWriter(part),
+            storage_writer=FileSystemWriter(part),
             process_group=self._ranks.writers,
             no_dist=self._ranks.writers is None,
         )
@@ -93,16 +95,16 @@ class Checkpoints:
     def read(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Fill ``tensors`` in place from the checkpoint of ``step``."""
         wanted = dict(tensors)
-        dcp.load(
+        load(
             wanted,
-            storage_reader=dcp.FileSystemReader(self._folder / _name(step)),
+            storage_reader=FileSystemReader(self._folder / _name(step)),
             process_group=self._ranks.writers,
             no_dist=self._ranks.writers is None,
         )
 
     def shapes(self, step: int) -> dict[str, tuple[torch.Size, torch.dtype]]:
         """Size and dtype of every tensor of a checkpoint."""
-        metadata = dcp.FileSystemReader(self._folder / _name(step)).read_metadata()
+        metadata = FileSystemReader(self._folder / _name(step)).read_metadata()
         return {
             key: (value.size, value.properties.dtype)
             for key, value in metadata.state_dict_metadata.items()

@@ -143,7 +143,8 @@ def spread(model: nn.Module, ranks: Ranks, *, sharding: Sharding, bf16: bool) ->
         policy = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32)
         for block in getattr(model, "transformer_blocks", []):
             fully_shard(block, mp_policy=policy)
-        return fully_shard(model, mp_policy=policy)
+        fully_shard(model, mp_policy=policy)
+        return model
     if ranks.world == 1:
         return model
     on = [ranks.device.index] if ranks.device.type == "cuda" else None

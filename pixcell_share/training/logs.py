@@ -129,7 +129,7 @@ def _tensorboard(folder: Path, step: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(folder, purge_step=step + 1 if step else None)  # type: ignore[no-untyped-call]
+    return SummaryWriter(folder, purge_step=step + 1 if step else None)
 
 
 def _draw(curves: Any, figures: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ _OPTIMIZER = "optimizer"
 
 
 def optimizer_tensors(
-    optimizers: Sequence[torch.optim.Optimizer], names: Mapping[nn.Parameter, str]
+    optimizers: Sequence[torch.optim.Optimizer], names: Mapping[Tensor, str]
 ) -> dict[str, Tensor]:
     """The state of optimizers as tensors; plain numbers become float64 tensors of no dimension."""
     found: dict[str, Tensor] = {}
@@ -47,7 +47,7 @@ def empty_optimizer_tensors(
 def restore_optimizers(
     optimizers: Sequence[torch.optim.Optimizer],
     tensors: Mapping[str, Tensor],
-    names: Mapping[nn.Parameter, str],
+    names: Mapping[Tensor, str],
 ) -> None:
     """Give optimizers the state that `optimizer_tensors` took."""
     for at, optimizer in enumerate(optimizers):

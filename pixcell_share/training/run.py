@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -237,7 +237,7 @@ def prepare_attention(
     With one condition token the softmax is over one score: query and key projections have no
     effect and get no gradient, so they are held at their start.
     """
-    for block in model.transformer_blocks:
+    for block in cast(Any, model).transformer_blocks:
         if stage.tokens == 1:
             block.attn2.set_processor(SingleTokenAttention())
             _hold(block.attn2.to_q, block.attn2.to_k)

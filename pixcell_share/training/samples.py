@@ -43,7 +43,7 @@ def build_transformer(
 ) -> PixCellTransformer2DModel:
     """A model of its own from a config and a state dict; draws no random numbers."""
     with torch.device("meta"):
-        model = PixCellTransformer2DModel(**config)
+        model: PixCellTransformer2DModel = PixCellTransformer2DModel(**config)
     model.load_state_dict(dict(weights), assign=True)
     model.fill_tables()
     return model

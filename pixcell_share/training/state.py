@@ -41,7 +41,7 @@ class TrainingState:
     ) -> None:
         self._model = model
         self._parameters = parameters
-        self._names = {parameter: name for name, parameter in parameters.items()}
+        self._names: dict[Tensor, str] = {parameter: name for name, parameter in parameters.items()}
         self._optimizers = optimizers
         self._average = average
         self._meter = meter

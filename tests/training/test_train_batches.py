@@ -174,7 +174,7 @@ def test_several_stores_of_one_vae_and_encoder(store: Path, tmp_path: Path) -> N
         make_maker(store, second, stage=512)
     path = second / "store.json"
     path.write_text(path.read_text().replace('"scaling_factor": 0.9', '"scaling_factor": 0.8'))
-    with pytest.raises(SettingsError, match="differ in scaling_factor: 0.9 and 0.8"):
+    with pytest.raises(SettingsError, match=r"differ in scaling_factor: 0\.9 and 0\.8"):
         make_maker(store, second)
 
 

@@ -58,11 +58,11 @@ def test_torchrun_equals_two_ranks_of_the_environment(
 ) -> None:
     """Both ways to name the program; the second goes on where the first stopped."""
     running = torchrun("module", train.words(tmp_path / "run", "--steps", 2))  # type: ignore[operator]
-    out, _ = running.communicate(timeout=200)
+    out, _ = running.communicate(timeout=900)
     assert running.returncode == 0, (tmp_path / "torchrun.err").read_text()
     assert out.count('"step":2') == 1  # rank 0 alone speaks
     running = torchrun("program", train.words(tmp_path / "run", "--steps", 4))  # type: ignore[operator]
-    out, _ = running.communicate(timeout=200)
+    out, _ = running.communicate(timeout=900)
     assert running.returncode == 0, (tmp_path / "torchrun.err").read_text()
     assert train(tmp_path / "other", "--steps", 4, ranks=2).code == 0
     assert_same_run(tmp_path / "run", tmp_path / "other", 4)
@@ -76,7 +76,7 @@ def test_a_signal_to_one_worker_stops_all_well(
     running = torchrun("module", train.words(out, "--steps", 500, "--save-every", 1000))  # type: ignore[operator]
     until_step(out, 2, running)
     os.kill(workers(running)[0], signal.SIGTERM)
-    text, _ = running.communicate(timeout=200)
+    text, _ = running.communicate(timeout=900)
     assert running.returncode == 0, (tmp_path / "torchrun.err").read_text()
     assert '"stopped":true' in text
     (kept,) = (out / "checkpoints").glob("step-*")
@@ -92,7 +92,7 @@ def test_sigterm_to_torchrun_saves_though_it_ends_with_an_error(
     running = torchrun("module", train.words(out, "--steps", 500, "--save-every", 1000))  # type: ignore[operator]
     until_step(out, 2, running)
     running.send_signal(signal.SIGTERM)
-    running.communicate(timeout=200)
+    running.communicate(timeout=900)
     assert running.returncode == 1
     assert "SignalException" in (tmp_path / "torchrun.err").read_text()
     (kept,) = (out / "checkpoints").glob("step-*")
