@@ -49,6 +49,10 @@ def export_run(
     if run is None or step is None:
         what = f"has no {FILE}" if run is None else "has no checkpoint yet"
         raise SettingsError(f"{folder} {what}", "name the --out folder of `pixcell-train run`")
+    if "config" not in run["about"]:
+        raise SettingsError(
+            f"{folder} is the run of a LoRA", "use the LoRA file that `pixcell-train adapt` wrote"
+        )
     weights = averaged_weights(folder, step)
     return write_model(out, weights, run, step, dtype=dtype, guidance_scale=guidance_scale, say=say)
 

@@ -53,7 +53,7 @@ class LoopSettings:
     sharding: Sharding = "ddp"
     """How several ranks share the model."""
     compile: bool = False
-    """Compile the model."""
+    """Compile the model's blocks."""
     save_every: int = 1000
     """Steps between checkpoints; there is always one at the end."""
     keep_checkpoints: int = 3
@@ -123,7 +123,9 @@ class Trainer:
         self._folder, self._settings = folder, settings
         self._sample = sample
         if settings.compile:
-            model.compile()
+            # Block by block: they are alike, so one is compiled; and each is split by itself.
+            for block in getattr(model, "transformer_blocks", [model]):
+                block.compile()
         self._model = spread(model, ranks, sharding=settings.sharding, bf16=settings.bf16)
         self.model = model
         self._parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}

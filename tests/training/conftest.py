@@ -91,10 +91,10 @@ class Train:
         ]  # fmt: skip
         return [str(word) for word in words]
 
-    def start(self, out: Path, *more: object, ranks: int = 1) -> Running:
+    def start(self, out: Path, *more: object, ranks: int = 1, **options: Any) -> Running:
         """Start it."""
         log = self.folder / f"output-{next(self._runs)}"
-        running = start(log, *self.words(out, *more), ranks=ranks)
+        running = start(log, *self.words(out, *more), ranks=ranks, **options)
         self._started.append(running)
         return running
 

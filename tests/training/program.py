@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import multiprocessing.forkserver
 import os
+import resource
 import socket
 import sys
 import time
@@ -89,20 +90,21 @@ class Running:
         return "".join(log.with_suffix(end).read_text() for log in self.logs)
 
 
-def start(log: Path, *words: object, ranks: int = 1) -> Running:
+def start(log: Path, *words: object, ranks: int = 1, file_limit: int | None = None) -> Running:
     """Start a command.
 
     Args:
         log: where its output goes, with the endings ``.out`` and ``.err``.
         words: the command's arguments.
         ranks: number of processes.
+        file_limit: bytes that one of its files may have: a disk that is full.
     """
     text, port = [str(word) for word in words], _free_port()
     logs = [log.with_name(f"{log.name}-{rank}") for rank in range(ranks)]
     processes = []
     for rank in range(ranks):
         group = _group(rank, ranks, port) if ranks > 1 else {}
-        process = _CONTEXT.Process(target=_child, args=(logs[rank], text, group))
+        process = _CONTEXT.Process(target=_child, args=(logs[rank], text, group, file_limit))
         process.start()
         processes.append(process)
     return Running(processes, logs)
@@ -126,7 +128,7 @@ def _free_port() -> int:
     return port
 
 
-def _child(log: Path, words: list[str], group: dict[str, str]) -> None:
+def _child(log: Path, words: list[str], group: dict[str, str], file_limit: int | None) -> None:
     import torch
 
     from pixcell_share.training import cli
@@ -135,5 +137,7 @@ def _child(log: Path, words: list[str], group: dict[str, str]) -> None:
     for stream, end in ((1, ".out"), (2, ".err")):
         os.dup2(os.open(log.with_suffix(end), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     os.environ.update(group)
+    if file_limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
     sys.argv = ["pixcell-train", *words]
     cli.main()

@@ -67,11 +67,13 @@ CAME = replace(
 def test_other_optimizers_resume_too(
     settings: MakeSettings, tmp_path: Path, stage: StageSettings
 ) -> None:
-    """Muon, with turns, noise on the condition and spread time steps; CAME's factored state."""
-    run_training(settings(tmp_path / "one", stage=replace(stage, schedule="constant")), print)
+    """Muon in bf16, with turns, noise on the condition and spread time steps; and CAME."""
+    stage = replace(stage, schedule="constant", warmup=stage.warmup_steps)
+    loop = {"bf16": stage.optimizer == "muon"}
+    run_training(settings(tmp_path / "one", stage=stage, loop=loop), print)
     for steps in (2, 4):
-        part = replace(stage, schedule="constant", warmup=stage.warmup_steps, steps=steps)
-        run_training(settings(tmp_path / "two", stage=part), print)
+        part = settings(tmp_path / "two", stage=replace(stage, steps=steps), loop=loop)
+        run_training(part, print)
     assert_same_run(tmp_path / "one", tmp_path / "two", 4)
 
 
@@ -139,3 +141,15 @@ def test_a_finished_run_only_exports(train: Train, tmp_path: Path) -> None:
     again: Any = train(tmp_path / "run").json
     assert again == first.json | {"loss": None}
     assert logged(tmp_path / "run") == before
+
+
+def test_a_full_disk_is_named_and_loses_nothing(train: Train, tmp_path: Path) -> None:
+    """A limit on the size of files stands in for it: below that of a checkpoint."""
+    out, more = tmp_path / "run", ("--steps", 4)
+    full = train.start(out, *more, file_limit=100_000).wait()
+    assert full.code == 1
+    assert "checkpoint of step 2 could not be written" in full.err
+    assert not list((out / "checkpoints").glob("step-*"))
+    assert train(out, *more).json["step"] == 4
+    assert train(tmp_path / "unbroken", *more).code == 0
+    assert_same_run(out, tmp_path / "unbroken", 4)

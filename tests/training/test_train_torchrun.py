@@ -129,7 +129,8 @@ def test_fsdp2_trains_the_same_and_resumes_on_one_process(train: Train, tmp_path
     assert one.keys() == other.keys()
     for name, value in one.items():
         torch.testing.assert_close(other[name], value, rtol=1e-3, atol=1e-5)
-    assert train(split, "--steps", 4).json["step"] == 4
+    assert train(split, "--steps", 4, "--sharding", "fsdp2").json["step"] == 4
+    assert train(split, "--steps", 5).json["step"] == 5
 
 
 def test_came_cannot_be_split(train: Train, tmp_path: Path) -> None:
