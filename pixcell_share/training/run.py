@@ -198,7 +198,8 @@ class _Job:
             return None
         name = settings.vae or self._info.vae_source
         try:
-            vae = load_vae(find_vae(name)[1]).to(self._ranks.device, torch.float32)
+            # diffusers' own `to` warns about float32 modules, of which this class has none.
+            vae = nn.Module.to(load_vae(find_vae(name)[1]), self._ranks.device, torch.float32)
         except WeightsError as error:
             self._say(f"no sample pictures: {error}")
             return None
