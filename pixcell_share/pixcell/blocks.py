@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pixcell_share.pixcell.affine import Affine
+from pixcell_share.pixcell.affine import Affine, gelu_product, product
 
 
 class BlockWeights(NamedTuple):
@@ -85,7 +85,7 @@ def split_heads(flat: Tensor, heads: int) -> Tensor:
 
 
 def _attend(tokens: Tensor, weights: BlockWeights) -> Tensor:
-    three = F.linear(tokens, *weights.qkv).chunk(3, dim=-1)
+    three = product(tokens, weights.qkv).chunk(3, dim=-1)
     query, key, value = (split_heads(part, weights.heads) for part in three)
     return _joined(F.scaled_dot_product_attention(query, key, value), weights.out)
 
@@ -100,7 +100,7 @@ def _cross(tokens: Tensor, weights: BlockWeights, cross: Cross) -> Tensor:
     assert weights.query is not None
     assert weights.cross_out is not None
     copies = len(cross.keys) // len(tokens)
-    query = split_heads(F.linear(tokens, *weights.query), weights.heads)
+    query = split_heads(product(tokens, weights.query), weights.heads)
     query, tokens = query.repeat(copies, 1, 1, 1), tokens.repeat(copies, 1, 1)
     attended = F.scaled_dot_product_attention(query, cross.keys, cross.values)
     return tokens + _joined(attended, weights.cross_out)
@@ -108,12 +108,12 @@ def _cross(tokens: Tensor, weights: BlockWeights, cross: Cross) -> Tensor:
 
 def _joined(attended: Tensor, out: Affine) -> Tensor:
     """``(B, heads, N, D / heads)`` through the output layer, ``(B, N, D)``."""
-    return F.linear(attended.transpose(1, 2).flatten(2), *out)
+    return product(attended.transpose(1, 2).flatten(2), out)
 
 
 def _feed_forward(tokens: Tensor, weights: BlockWeights) -> Tensor:
     if isinstance(weights.expand, nn.Module):
         hidden = weights.expand(tokens)
     else:
-        hidden = F.gelu(F.linear(tokens, *weights.expand), approximate=weights.approximate)
-    return F.linear(hidden, *weights.contract)
+        hidden = gelu_product(tokens, weights.expand, weights.approximate)
+    return product(hidden, weights.contract)
