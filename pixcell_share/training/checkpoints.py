@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
@@ -114,7 +115,7 @@ class Checkpoints:
     def _finish(self, written: Future[Any], part: Path, step: int) -> None:
         try:
             written.result()
-        except Exception as error:
+        except (Exception, CheckpointException) as error:
             raise StorageError(
                 f"the checkpoint of step {step} could not be written: {_reason(error)}",
                 "free some space or choose another folder, then run the same command again: it "
@@ -150,8 +151,12 @@ def _remove(folder: Path) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause, in one line: torch wraps it with the tracebacks of all ranks."""
-    failures = getattr(error, "failures", None)
-    if isinstance(failures, Mapping) and failures:
-        error = next(iter(failures.values()))[0]
+    """What the system said, in one line: torch wraps it with the tracebacks of all ranks."""
+    if isinstance(error, CheckpointException) and error.failures:
+        error = next(iter(error.failures.values()))[0]
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError) and inner.strerror:
+            return inner.strerror
+        inner = inner.__cause__ or inner.__context__
     return " ".join(str(error).split())[:300]

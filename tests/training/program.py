@@ -99,7 +99,7 @@ def start(log: Path, *words: object, ranks: int = 1, file_limit: int | None = No
         ranks: number of processes.
         file_limit: bytes that one of its files may have: a disk that is full.
     """
-    text, port = [str(word) for word in words], _free_port()
+    text, port = [str(word) for word in words], free_port()
     logs = [log.with_name(f"{log.name}-{rank}") for rank in range(ranks)]
     processes = []
     for rank in range(ranks):
@@ -121,7 +121,8 @@ def _group(rank: int, ranks: int, port: int) -> dict[str, str]:
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody uses at the moment."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]

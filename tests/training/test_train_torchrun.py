@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from tests.training.conftest import Train, assert_same_run, logged, saved
+from tests.training.program import free_port
 
 _BIN = Path(sys.executable).parent
 _FORMS = {
@@ -28,7 +29,8 @@ def torchrun(tmp_path: Path) -> Iterator[object]:
     started = []
 
     def start(form: str, words: list[str]) -> subprocess.Popen[str]:
-        command = [str(_BIN / "torchrun"), "--nproc-per-node", "2", "--master-port", "0"]
+        port = str(free_port())
+        command = [str(_BIN / "torchrun"), "--nproc-per-node", "2", "--master-port", port]
         process = subprocess.Popen(
             [*command, *_FORMS[form], *words],
             stdout=subprocess.PIPE,
@@ -56,14 +58,12 @@ def workers(process: subprocess.Popen[str]) -> list[int]:
 def test_torchrun_equals_two_ranks_of_the_environment(
     train: Train, torchrun: object, tmp_path: Path
 ) -> None:
-    """Both ways to name the program; the second goes on where the first stopped."""
-    running = torchrun("module", train.words(tmp_path / "run", "--steps", 2))  # type: ignore[operator]
-    out, _ = running.communicate(timeout=900)
-    assert running.returncode == 0, (tmp_path / "torchrun.err").read_text()
-    assert out.count('"step":2') == 1  # rank 0 alone speaks
+    """It goes on where the other stopped."""
+    assert train(tmp_path / "run", "--steps", 2, ranks=2).code == 0
     running = torchrun("program", train.words(tmp_path / "run", "--steps", 4))  # type: ignore[operator]
     out, _ = running.communicate(timeout=900)
     assert running.returncode == 0, (tmp_path / "torchrun.err").read_text()
+    assert out.count('"step":4') == 1  # rank 0 alone speaks
     assert train(tmp_path / "other", "--steps", 4, ranks=2).code == 0
     assert_same_run(tmp_path / "run", tmp_path / "other", 4)
 
