@@ -126,6 +126,24 @@ def export_weights(
     typer.echo(f"{out}: {size / 1e6:.1f} MB of weights")
 
 
+@nano.command("export-large")
+def export_large(
+    generator: Annotated[Path, typer.Option(help="The model/ folder of a run of stage 1024.")],
+    out: Annotated[Path, typer.Option(help="Folder for the weights.")],
+    guidance: Annotated[
+        float, typer.Option(help="Default guidance scale of the exported model.")
+    ] = 1.25,
+) -> None:
+    """Write the transformer of nano-1024 in fp16; its VAE and encoder are nano's.
+
+    Example: pixcell-train nano export-large --generator stage-1024/model --out weights-1024
+    """
+    from pixcell_share.nano.export import export_generator, size_of
+
+    export_generator(out, generator, guidance)
+    typer.echo(f"{out}: {size_of(out) / 1e6:.1f} MB of weights")
+
+
 @nano.command()
 def evaluate(
     data: Data,

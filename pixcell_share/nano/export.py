@@ -1,9 +1,8 @@
-"""Write the shipped folder: fp16 safetensors and configs that other programs read."""
+"""Write the shipped folders: fp16 safetensors and configs that other programs read."""
 
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ from torch import Tensor, nn
 
 from pixcell_share.files import atomic_write_bytes
 from pixcell_share.nano.encoder import INPUT_PX, MEAN, STD, EncoderSettings
-from pixcell_share.pixcell.load import load_transformer, read_json
-
-MODEL_NAME = "diffusion_pytorch_model.safetensors"
+from pixcell_share.pixcell.folders import NANO
+from pixcell_share.pixcell.load import load_scheduler, load_transformer
+from pixcell_share.pixcell.save import save_generator
 
 
 def export_parts(
@@ -33,30 +32,37 @@ def export_parts(
     Raises:
         StorageError: the disk is full, or the folder cannot be written.
     """
-    atomic_write_bytes(folder / "vae" / MODEL_NAME, _fp16(vae.state_dict()))
-    _write_json(folder / "vae" / "config.json", _config(vae))
+    name = "diffusion_pytorch_model.safetensors"
+    atomic_write_bytes(folder / "vae" / name, _fp16(vae.state_dict()))
+    _write_json(folder / "vae" / "config.json", json.loads(vae.to_json_string()))
     atomic_write_bytes(folder / "encoder" / "model.safetensors", _fp16(encoder.state_dict()))
     _write_json(folder / "encoder" / "config.json", encoder_config(encoder_settings))
 
 
-def export_generator(folder: Path, generator: Path, guidance_scale: float) -> None:
-    """Write ``transformer/``, ``scheduler/`` and ``model_index.json`` from a trained stage.
+def export_generator(
+    folder: Path, generator: Path, guidance_scale: float, *, vae: Any = None
+) -> None:
+    """Write ``transformer/``, ``scheduler/``, ``model_index.json``, and ``vae/`` if it is given.
 
     Args:
         folder: the folder to fill.
         generator: the ``model/`` folder that ``pixcell-train run`` left.
         guidance_scale: the guidance that the evaluation found best.
+        vae: as of `export_parts`; None: the index names the packaged nano's.
 
     Raises:
         WeightsError: the generator's folder lacks a part.
         StorageError: the disk is full, or the folder cannot be written.
     """
-    transformer = load_transformer(generator / "transformer")
-    atomic_write_bytes(folder / "transformer" / MODEL_NAME, _fp16(transformer.state_dict()))
-    _write_json(folder / "transformer" / "config.json", _config(transformer))
-    scheduler = read_json(generator / "scheduler" / "scheduler_config.json")
-    _write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
-    _write_json(folder / "model_index.json", _index(guidance_scale))
+    save_generator(
+        folder,
+        load_transformer(generator / "transformer"),
+        load_scheduler(generator / "scheduler"),
+        vae=vae,
+        vae_source=None if vae is not None else NANO,
+        guidance_scale=guidance_scale,
+        dtype=torch.float16,
+    )
 
 
 def size_of(folder: Path) -> int:
@@ -79,16 +85,6 @@ def encoder_config(settings: EncoderSettings) -> dict[str, Any]:
     }
 
 
-def _index(guidance_scale: float) -> dict[str, Any]:
-    return {
-        "_class_name": "PixCellPipeline",
-        "guidance_scale": guidance_scale,
-        "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
-        "transformer": ["pixcell_share.pixcell", "PixCellTransformer2DModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
-    }
-
-
 def _fp16(state: Mapping[str, Tensor]) -> bytes:
     """Safetensors bytes; half precision throughout."""
     half = {name: value.detach().cpu().half().contiguous() for name, value in state.items()}
@@ -96,16 +92,6 @@ def _fp16(state: Mapping[str, Tensor]) -> bytes:
     if unsafe:
         raise ValueError(f"not finite in fp16: {', '.join(unsafe)}")
     return save(half, metadata={"format": "pt"})
-
-
-def _config(model: Any) -> dict[str, Any]:
-    """The config as the class itself saves it."""
-    with tempfile.TemporaryDirectory() as scratch:
-        model.save_config(scratch)
-        (path,) = Path(scratch).glob("*.json")
-        config: dict[str, Any] = json.loads(path.read_text())
-    config.pop("_name_or_path", None)
-    return config
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

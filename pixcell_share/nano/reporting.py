@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,12 +20,7 @@ SHEET_TILES = 8
 
 def export_parts_of(run: TrainingRun, out: Path) -> None:
     """Write the VAE and the encoder of a run, with the fine-tuned decoder where there is one."""
-    export_parts(
-        out,
-        vae=run.vae("decoder" if run.has("decoder") else "vae"),
-        encoder=run.encoder(),
-        encoder_settings=run.settings.encoder,
-    )
+    export_parts(out, vae=_vae(run), encoder=run.encoder(), encoder_settings=run.settings.encoder)
 
 
 def export_run(run: TrainingRun, generator: Path, out: Path, guidance_scale: float) -> int:
@@ -40,8 +36,12 @@ def export_run(run: TrainingRun, generator: Path, out: Path, guidance_scale: flo
         Size of all weights in bytes.
     """
     export_parts_of(run, out)
-    export_generator(out, generator, guidance_scale)
+    export_generator(out, generator, guidance_scale, vae=_vae(run))
     return size_of(out)
+
+
+def _vae(run: TrainingRun) -> Any:
+    return run.vae("decoder" if run.has("decoder") else "vae")
 
 
 def evaluate_weights(
