@@ -49,10 +49,35 @@ def _by_onednn(inputs: Tensor) -> bool:
 
 def _onednn(inputs: Tensor, layer: Affine, activation: str, formula: str) -> Tensor:
     """What torch's own compiler uses on a CPU: bias and GELU inside the product, in one pass."""
+    run = _opaque if torch.compiler.is_compiling() else _linear_pointwise
+    result: Tensor = run(inputs, layer.weight, layer.bias, activation, formula)
+    return result
+
+
+def _linear_pointwise(
+    inputs: Tensor, weight: Tensor, bias: Tensor | None, activation: str, formula: str
+) -> Tensor:
     result: Tensor = torch.ops.mkldnn._linear_pointwise(
-        inputs, layer.weight, layer.bias, activation, [], formula
+        inputs, weight, bias, activation, [], formula
     )
     return result
+
+
+# The compiler would insist on weights that never change; hidden from it, the product stays as it
+# is, and what lies between the products is fused.
+_opaque = torch.library.custom_op(
+    "pixcell_share::linear_pointwise",
+    _linear_pointwise,
+    mutates_args=(),
+    schema="(Tensor inputs, Tensor weight, Tensor? bias, str activation, str formula) -> Tensor",
+)
+
+
+@_opaque.register_fake
+def _shape(
+    inputs: Tensor, weight: Tensor, bias: Tensor | None, activation: str, formula: str
+) -> Tensor:
+    return inputs.new_empty((*inputs.shape[:-1], weight.shape[0]))
 
 
 def affine(layer: nn.Module) -> Affine:

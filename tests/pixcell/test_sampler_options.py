@@ -14,7 +14,7 @@ from pixcell_share.errors import PixcellError, SettingsError
 from pixcell_share.pixcell import SamplerSettings, guided
 from pixcell_share.pixcell.batch_size import cpu_batch_size, fitting
 from pixcell_share.pixcell.blocks import run_block
-from pixcell_share.pixcell.compiled import CompiledBlock
+from pixcell_share.pixcell.compiled import CompiledBlock, compiled_block
 from pixcell_share.pixcell.sampler import denoise, parse_interval
 
 
@@ -122,6 +122,7 @@ def test_all_blocks_and_steps_share_the_compiled_code(make_transformer, monkeypa
 def test_compiling_for_real(make_transformer):
     model = make_transformer()
     assert distance(draw(model, steps=2, compiled=True), draw(model, steps=2)) < 1e-5
+    assert not compiled_block()._failed
 
 
 def test_a_failing_compiler_is_only_slower(make_transformer, monkeypatch, caplog):
