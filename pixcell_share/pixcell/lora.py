@@ -18,7 +18,6 @@ import torch
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pixcell_share.errors import (
@@ -27,10 +26,10 @@ from pixcell_share.errors import (
     WeightsMismatchError,
     WeightsMissingError,
 )
-from pixcell_share.files import atomic_path
 from pixcell_share.pixcell.load import MAY_BE_MISSING, fill_strictly
 from pixcell_share.pixcell.pickled import read_pickled
 from pixcell_share.pixcell.purpose import check_purpose
+from pixcell_share.pixcell.tensors import write_tensors
 from pixcell_share.pixcell.transformer import PixCellTransformer2DModel
 
 TARGETS = ("attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0")
@@ -176,8 +175,7 @@ def save_lora(transformer: PixCellTransformer2DModel, path: Path, *, base_sha256
         _DIFFUSERS_METADATA: json.dumps(config),
     }
     state = {key: value.cpu().contiguous() for key, value in lora_state(transformer).items()}
-    with atomic_path(path) as part:
-        save_file(state, part, metadata=metadata)
+    write_tensors(path, state, metadata)
     return path
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pixcell_share.errors import SettingsError
-from pixcell_share.files import atomic_path, atomic_write_text
+from pixcell_share.files import atomic_write_text
 from pixcell_share.pixcell.folders import INDEX, NANO
 from pixcell_share.pixcell.load import WEIGHTS
+from pixcell_share.pixcell.tensors import write_tensors
 from pixcell_share.pixcell.transformer import PixCellTransformer2DModel
 from pixcell_share.weights import is_repo_id
 
@@ -80,8 +80,7 @@ def _save_part(
 ) -> None:
     _write_json(folder / "config.json", _config(model))
     tensors = {key: _plain(value, dtype) for key, value in state.items()}
-    with atomic_path(folder / f"{WEIGHTS}.safetensors") as part:
-        save_file(tensors, part, metadata={"format": "pt"})
+    write_tensors(folder / f"{WEIGHTS}.safetensors", tensors, {"format": "pt"})
 
 
 def _plain(value: Tensor, dtype: torch.dtype | None) -> Tensor:

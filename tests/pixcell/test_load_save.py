@@ -84,6 +84,13 @@ def test_a_folder_is_replaced_and_other_files_stay(make_transformer, make_vae, t
     assert not list(tmp_path.rglob("*.part"))
 
 
+def test_the_weights_have_the_permissions_of_any_new_file(make_transformer, tmp_path):
+    save_generator(tmp_path, make_transformer(), DPMSolverMultistepScheduler())
+    (tmp_path / "new").touch()
+    written = (tmp_path / "transformer" / FILE).stat().st_mode
+    assert written == (tmp_path / "new").stat().st_mode
+
+
 def test_the_dtype_of_the_files(make_transformer, tmp_path):
     model = make_transformer(**LARGE)
     save_generator(tmp_path, model, DPMSolverMultistepScheduler(), dtype=torch.float16)
