@@ -13,8 +13,8 @@ ratio of median times. First their results are compared. The peer (`_peer_sample
   root mean square difference of the latents over their standard deviation.
 
     python benchmarks/sampler.py [--dtype fp32 bf16] [--batch 8] [--runs 5] [--no-compile]
-    python benchmarks/sampler.py --device cuda --size full-256 --batch 64
-    python benchmarks/sampler.py --device cuda --size full-1024 --batch 8 --batches 2 --runs 3
+    python benchmarks/sampler.py --device cuda --size full-256
+    python benchmarks/sampler.py --device cuda --size full-1024 --batches 2 --runs 3
 
 ``nano`` has its packaged weights, the full sizes random ones. Writes
 benchmarks/results/sampler_<size>_<device>_<machine>.json.
@@ -282,12 +282,14 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", choices=["nano", *FULL], default="nano")
     parser.add_argument("--dtype", nargs="+", choices=sorted(DTYPES))
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, help="default: 64 on a GPU at 256 px, else 8")
     parser.add_argument("--batches", type=int, default=None, help="of the whole road to tiles")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     arguments = parser.parse_args(words)
     on_gpu = arguments.device == "cuda"
+    whole = on_gpu and arguments.size != "full-1024"
+    arguments.batch = arguments.batch or (64 if whole else 8)
     arguments.batches = arguments.batches or (4 if on_gpu else 1)
     if not on_gpu:
         torch.set_num_threads(1)
