@@ -16,17 +16,16 @@ import torch
 from pixcell_share.pixcell.lora import ALPHA, RANK, add_lora, save_lora
 from pixcell_share.pixcell.transformer import PixCellTransformer2DModel
 from pixcell_share.training.base import Base
-from pixcell_share.training.batches import BatchMaker, SampleSettings
+from pixcell_share.training.batches import BatchMaker
 from pixcell_share.training.distributed import Ranks, joined
 from pixcell_share.training.division import divide
 from pixcell_share.training.flops import training_flops
-from pixcell_share.training.latents import ShuffledOrder, Source
 from pixcell_share.training.loop import Trainer
 from pixcell_share.training.objective import DiffusionObjective, ObjectiveSettings
 from pixcell_share.training.options import RunOptions
 from pixcell_share.training.pace import Pace
 from pixcell_share.training.peaks import device_name, peak_flops
-from pixcell_share.training.run import prepare_attention
+from pixcell_share.training.run import batch_maker, prepare_attention, silent
 from pixcell_share.training.settings import RunSettings, check_same, fixed_settings, write_run
 from pixcell_share.training.stages import LATENT_PX, StageSettings
 
@@ -118,7 +117,7 @@ def adapt(settings: AdaptSettings, say: Callable[[str], None]) -> AdaptReport:
     base = Base.load(settings.model)
     run = run_settings(settings, stage_of(base, settings))
     with joined(run.device) as ranks:
-        return _train(base, settings, run, ranks, say if ranks.first else _silent)
+        return _train(base, settings, run, ranks, say if ranks.first else silent)
 
 
 def stage_of(base: Base, settings: AdaptSettings) -> StageSettings:
@@ -179,7 +178,7 @@ def _train(
 ) -> AdaptReport:
     sources = run.data.open(say)
     base.check(sources[0].store.info)
-    maker = _maker(run, sources, say)
+    maker = batch_maker(run, sources, say)
     lora = {"rank": settings.rank, "alpha": settings.alpha, "base_sha256": base.sha256}
     fixed = {**fixed_settings(run, sources), "lora": lora}
     check_same(run.out, fixed)
@@ -194,19 +193,6 @@ def _train(
     return AdaptReport(
         outcome.step, settings.steps, outcome.loss, outcome.stopped, file, ranks.first
     )
-
-
-def _maker(run: RunSettings, sources: list[Source], say: Callable[[str], None]) -> BatchMaker:
-    drawn = SampleSettings(
-        stage=run.stage.stage,
-        global_batch=run.stage.global_batch,
-        seed=run.data.seed,
-        condition_dropout=run.stage.condition_dropout,
-        turn=run.stage.turn,
-        skip_bad=run.data.on_bad == "skip",
-    )
-    order = ShuffledOrder(sources, seed=run.data.seed, buffer=run.data.buffer)
-    return BatchMaker(order, sources, drawn, say)
 
 
 def _trainer(
@@ -239,7 +225,3 @@ def _trainer(
 def is_lora(name: str) -> bool:
     """Whether an entry of the state dict belongs to the LoRA: what a checkpoint holds."""
     return ".lora_" in name
-
-
-def _silent(text: str) -> None:
-    """Say nothing."""

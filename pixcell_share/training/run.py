@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +20,7 @@ from pixcell_share.training.distributed import Ranks, joined
 from pixcell_share.training.division import divide
 from pixcell_share.training.export import write_model
 from pixcell_share.training.flops import training_flops
-from pixcell_share.training.latents import ShuffledOrder
+from pixcell_share.training.latents import ShuffledOrder, Source
 from pixcell_share.training.loop import Outcome, Trainer
 from pixcell_share.training.objective import DiffusionObjective
 from pixcell_share.training.pace import Pace
@@ -90,11 +90,34 @@ def run_training(settings: RunSettings, say: Callable[[str], None]) -> RunReport
     """
     _check(settings)
     with joined(settings.device, sharding=settings.loop.sharding) as ranks:
-        return _Job(settings, ranks, say if ranks.first else _silent).run()
+        return _Job(settings, ranks, say if ranks.first else silent).run()
 
 
-def _silent(text: str) -> None:
-    """Say nothing."""
+def silent(text: str) -> None:
+    """Say nothing: what the ranks after the first do."""
+
+
+def batch_maker(
+    settings: RunSettings, sources: Sequence[Source], say: Callable[[str], None]
+) -> BatchMaker:
+    """What makes the batches of a run from its stores.
+
+    Raises:
+        SettingsError: the stores do not fit the stage or each other.
+    """
+    data, stage = settings.data, settings.stage
+    drawn = SampleSettings(
+        stage=stage.stage,
+        global_batch=stage.global_batch,
+        seed=data.seed,
+        condition_dropout=stage.condition_dropout,
+        condition_noise=stage.condition_noise,
+        turn=stage.turn,
+        spread_timesteps=stage.spread_timesteps,
+        skip_bad=data.on_bad == "skip",
+    )
+    order = ShuffledOrder(sources, seed=data.seed, buffer=data.buffer)
+    return BatchMaker(order, sources, drawn, say)
 
 
 def _check(settings: RunSettings) -> None:
@@ -117,7 +140,7 @@ class _Job:
 
     def run(self) -> RunReport:
         settings = self._settings
-        maker = self._maker()
+        maker = batch_maker(settings, self._sources, self._say)
         division = divide(
             self._stage.global_batch,
             self._ranks.world,
@@ -143,21 +166,6 @@ class _Job:
             sample=self._sampler(config, maker.tokens),
         )
         return self._report(trainer, trainer.run())
-
-    def _maker(self) -> BatchMaker:
-        data, stage = self._settings.data, self._stage
-        order = ShuffledOrder(self._sources, seed=data.seed, buffer=data.buffer)
-        drawn = SampleSettings(
-            stage=stage.stage,
-            global_batch=stage.global_batch,
-            seed=data.seed,
-            condition_dropout=stage.condition_dropout,
-            condition_noise=stage.condition_noise,
-            turn=stage.turn,
-            spread_timesteps=stage.spread_timesteps,
-            skip_bad=data.on_bad == "skip",
-        )
-        return BatchMaker(order, self._sources, drawn, self._say)
 
     def _model(self) -> PixCellTransformer2DModel:
         """The model at its start; the loop goes on from a checkpoint."""
