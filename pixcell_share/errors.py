@@ -22,6 +22,8 @@
     │   ├── SignatureError            no valid signature by the trusted key
     │   ├── DigestError               a file is missing, extra, or changed
     │   └── FormatError               a field or a dataset breaks the format
+    ├── AuditError                    the privacy audit cannot be computed from what it was given
+    ├── LedgerError                   the ledger was edited, rolled back, or the clock set back
     └── ReleaseRefusedError           exit 4  the privacy checks refused the release
 
 An error says the plain cause and what to do next; commands print both and end with
@@ -167,6 +169,18 @@ class FormatError(BundleError):
     """A field or a dataset breaks the bundle format."""
 
     code = "format"
+
+
+class AuditError(PixcellError):
+    """The privacy audit cannot be computed from what it was given; nothing is signed."""
+
+    code = "audit"
+
+
+class LedgerError(PixcellError):
+    """The ledger of releases is not what this site wrote, or its time runs backwards."""
+
+    code = "ledger"
 
 
 class ReleaseRefusedError(PixcellError):

@@ -1,10 +1,19 @@
-"""Shares with their uncertainty."""
+"""Figures with their uncertainty."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from scipy.stats import binomtest
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with the 95 % interval that its docstring names."""
+
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
