@@ -8,9 +8,12 @@ from pixcell_share.slides.grid import GridReport, SurveyedGrid, TilingSettings, 
 from pixcell_share.slides.grid_format import TileGrid, level0_tile_px
 from pixcell_share.slides.ink import InkSettings
 from pixcell_share.slides.phantom import draw_demo_slides
+from pixcell_share.slides.picture_grid import LaidPictures, lay_pictures
+from pixcell_share.slides.picture_strip import PictureStrip
 from pixcell_share.slides.reader import Slide, open_slide
 from pixcell_share.slides.records import SlideRecord, find_slides, unlisted_slides
 from pixcell_share.slides.thumbnail import write_thumbnail
+from pixcell_share.slides.tile_set import find_tile_sets
 from pixcell_share.slides.tiles import read_tiles
 from pixcell_share.slides.tissue import Tissue, TissueSettings, find_tissue, tissue_from_polygons
 
@@ -18,6 +21,8 @@ __all__ = [
     "FeatureFile",
     "GridReport",
     "InkSettings",
+    "LaidPictures",
+    "PictureStrip",
     "Polygon",
     "Slide",
     "SlideRecord",
@@ -28,8 +33,10 @@ __all__ = [
     "TissueSettings",
     "draw_demo_slides",
     "find_slides",
+    "find_tile_sets",
     "find_tissue",
     "lay_grid",
+    "lay_pictures",
     "level0_tile_px",
     "open_slide",
     "read_coords",

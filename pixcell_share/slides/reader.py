@@ -168,18 +168,23 @@ class Slide:
 
 
 def open_slide(record: SlideRecord, *, inspect: bool = True) -> Slide:
-    """Open the slide of ``record``.
+    """Open the slide of ``record``, or its pictures as a slide (`PictureStrip`).
 
     Args:
-        record: the slide.
+        record: the slide or tile set.
         inspect: look at the pixels, to mend false colours (`Slide.mend_colours`) and to refuse
             fluorescence that the metadata does not name; without, the pixels are OpenSlide's.
+            Pictures are opened one by one and inspected as they are read (`lay_pictures`).
 
     Raises:
         SlideUnreadableError: empty, truncated, without permission, or not a slide.
         MppMissingError: no µm/px in the file nor in the record.
         NotBrightfieldError: a fluorescence slide, by its metadata or by its pixels.
     """
+    if record.pictures:
+        from pixcell_share.slides.picture_strip import PictureStrip  # which builds on `Slide`
+
+        return PictureStrip(record)
     handle = _open_handle(record)
     try:
         properties = dict(handle.properties)

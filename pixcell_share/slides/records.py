@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pixcell_share.errors import SettingsError
 from pixcell_share.slides._mpp import MAX_MPP, MIN_MPP, is_plausible
@@ -21,7 +22,7 @@ SLIDE_SUFFIXES = frozenset(
 
 @dataclass(frozen=True)
 class SlideRecord:
-    """One slide of the cohort, before it is opened."""
+    """One slide of the cohort, or one patient's set of tiles, before it is opened."""
 
     slide_id: str
     """Unique in the run: the file's stem, or ``<stem>-<6 hex>`` where stems are equal."""
@@ -35,6 +36,38 @@ class SlideRecord:
     """The slide's class, if the table says one."""
     more: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Further columns of the table, those that `find_slides` was asked for."""
+    pictures: tuple[Path, ...] = ()
+    """Of a tile set (`find_tile_sets`): its picture files, and ``path`` is the folder they were
+    found in. Empty for a slide."""
+
+    def stamp(self) -> dict[str, Any]:
+        """What changes when the files do: bytes, time of the last change, and the µm/px given.
+
+        A tile set adds a digest of the name, size and time of each picture. A file that cannot be
+        looked at counts as -1, so that it differs from what it was.
+        """
+        files = self.pictures or (self.path,)
+        looks = [_size_and_time(path) for path in files]
+        found: dict[str, Any] = {
+            "bytes": sum(size for size, _ in looks),
+            "changed_ns": max(changed for _, changed in looks),
+            "mpp": self.mpp,
+        }
+        if self.pictures:
+            lines = [
+                f"{_relative(self.path, path)} {size} {changed}\n"
+                for path, (size, changed) in zip(files, looks, strict=True)
+            ]
+            found["pictures"] = hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+        return found
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError:
+        return -1, -1
+    return stat.st_size, stat.st_mtime_ns
 
 
 def find_slides(

@@ -39,20 +39,21 @@ def read_tiles(
     Raises:
         SlideUnreadableError: the slide is damaged at a tile, or ``jpeg`` cannot read this slide.
     """
-    source = _source(slide, reader)
-    coords = grid.coords[start:stop]
+    stored = _stored_tiles(slide, reader)
+    coords = grid.coords[start:stop].tolist()
     size, tile_px = grid.tile_px_level0, grid.tile_px
-    return (read_square(source, int(x), int(y), size, tile_px) for x, y in coords)
+    if stored is None:
+        return (slide.square(x, y, size, tile_px) for x, y in coords)
+    return (read_square(stored, x, y, size, tile_px) for x, y in coords)
 
 
-def _source(slide: Slide, reader: Reader) -> LevelReader:
-    if reader == "openslide":
-        return slide
-    if slide.jpeg_tiles is not None:
-        return slide.jpeg_tiles
-    if reader == "jpeg":
+def _stored_tiles(slide: Slide, reader: Reader) -> LevelReader | None:
+    """The fast path, where it is wanted and there is one."""
+    if reader == "openslide" or (reader == "auto" and slide.jpeg_tiles is None):
+        return None
+    if slide.jpeg_tiles is None:
         raise SlideUnreadableError(
             f"{slide.path.name} cannot be read as JPEG tiles: {slide.no_jpeg_tiles}",
             "use the reader auto or openslide",
         )
-    return slide
+    return slide.jpeg_tiles
