@@ -11,8 +11,16 @@ import numpy as np
 
 from pixcell_share.errors import SlideError
 from pixcell_share.progress import View
-from pixcell_share.slides import SlideRecord, TileGrid, find_slides, find_tissue, open_slide
+from pixcell_share.slides import (
+    PictureStrip,
+    Slide,
+    SlideRecord,
+    TileGrid,
+    find_tissue,
+    open_slide,
+)
 from pixcell_share.slides.grid_format import level0_tile_px
+from site_agent.inputs import find_records
 from site_agent.models import Models
 from site_agent.rates import Rates, measure_rates
 from site_agent.settings import SynthesisSettings
@@ -54,7 +62,7 @@ def make_plan(settings: SynthesisSettings, view: View) -> Plan:
         SettingsError: the settings cannot work.
         WeightsError: the models cannot be loaded.
     """
-    records = find_slides(settings.slides, table=settings.table, mpp=settings.mpp)
+    records = find_records(settings)
     with view.stage("look", len(records), "slides") as advance:
         slides = []
         for record in records:
@@ -84,6 +92,8 @@ def make_plan(settings: SynthesisSettings, view: View) -> Plan:
 def _plan_slide(record: SlideRecord, settings: SynthesisSettings) -> SlidePlan:
     try:
         with open_slide(record) as slide:
+            if isinstance(slide, PictureStrip):
+                return SlidePlan(slide_id=record.slide_id, tiles=len(slide.pictures), mpp=slide.mpp)
             tissue = find_tissue(slide, settings.tissue)
             side = level0_tile_px(settings.tiling.tile_px, settings.tiling.mpp, slide.mpp)
             step = side * (1 - settings.tiling.overlap_px / settings.tiling.tile_px)
@@ -100,19 +110,7 @@ def _probe(
     if not usable:
         return None
     with open_slide(usable[0]) as slide:
-        side = level0_tile_px(settings.tiling.tile_px, settings.tiling.mpp, slide.mpp)
-        xs = np.arange(0, max(1, slide.width - side), side)[:_PROBE_TILES]
-        middle = max(0, (slide.height - side) // 2)
-        grid = TileGrid(
-            slide_id=usable[0].slide_id,
-            coords=np.stack([xs, np.full_like(xs, middle)], axis=1).astype(np.int64),
-            tile_px=settings.tiling.tile_px,
-            tile_px_level0=side,
-            mpp=settings.tiling.mpp,
-            slide_mpp=slide.mpp,
-            width=slide.width,
-            height=slide.height,
-        )
+        grid = _probe_grid(slide, settings)
     return measure_rates(
         usable[0],
         grid,
@@ -121,6 +119,26 @@ def _probe(
         read_tiles_count=_PROBE_TILES,
         embed_count=_PROBE_TILES,
         generate_count=min(_PROBE_TILES, settings.sampler.batch_size or _PROBE_TILES),
+    )
+
+
+def _probe_grid(slide: Slide, settings: SynthesisSettings) -> TileGrid:
+    """A few tiles side by side: in the middle of a slide, or the first pictures of a tile set."""
+    if isinstance(slide, PictureStrip):
+        side = slide.side
+    else:
+        side = level0_tile_px(settings.tiling.tile_px, settings.tiling.mpp, slide.mpp)
+    xs = np.arange(0, max(1, slide.width - side + 1), side)[:_PROBE_TILES]
+    middle = max(0, (slide.height - side) // 2)
+    return TileGrid(
+        slide_id=slide.slide_id,
+        coords=np.stack([xs, np.full_like(xs, middle)], axis=1).astype(np.int64),
+        tile_px=settings.tiling.tile_px,
+        tile_px_level0=side,
+        mpp=settings.tiling.mpp,
+        slide_mpp=slide.mpp,
+        width=slide.width,
+        height=slide.height,
     )
 
 

@@ -62,6 +62,15 @@ class PictureStrip(Slide):
     def close(self) -> None:
         """Nothing is open."""
 
+    def check_sizes(self) -> None:
+        """Look at the head of every picture, without its pixels.
+
+        Raises:
+            SlideUnreadableError: one is no picture, not square, or too large for a tile.
+        """
+        for path in self.pictures:
+            _read_side(path)
+
     def region(self, x: int, y: int, tile_px: int, mpp: float) -> Pixels:
         """The picture at ``(x, y)``, uint8 (tile_px, tile_px, 3), whatever ``mpp`` says."""
         return self.square(x, y, self.side, tile_px)

@@ -30,8 +30,14 @@ class DoctorSettings:
 
     slides: Path | None = None
     """Folder of whole-slide images; None leaves them unexamined."""
+    tiles: Path | None = None
+    """Folder of tiles as picture files, in place of slides."""
     table: Path | None = None
-    """CSV with ``slide,mpp,case_id,label``."""
+    """CSV: ``slide,mpp,case_id,label`` of slides; of tiles, ``file`` and the two columns below."""
+    patient_column: str = "case_id"
+    """Column of a table of tiles that names the patient."""
+    label_column: str = "label"
+    """Column of a table of tiles that names the class."""
     mpp: float | None = None
     """µm/px of slides that do not carry it."""
     model: str = "nano"

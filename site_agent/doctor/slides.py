@@ -1,4 +1,4 @@
-"""Doctor: can each slide be read, and is there room for what the run would make of them?"""
+"""Doctor: can each slide or tile set be read, and is there room for what a run makes of them?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pixcell_share.errors import PixcellError, SlideError
-from pixcell_share.slides import SlideRecord, find_slides, open_slide, unlisted_slides
+from pixcell_share.slides import (
+    PictureStrip,
+    SlideRecord,
+    find_slides,
+    find_tile_sets,
+    open_slide,
+    unlisted_slides,
+)
 from site_agent.doctor.findings import Check, DoctorSettings, fail, ok, warn
 
 __all__ = ["examine_disk", "examine_slides"]
@@ -30,41 +37,64 @@ class SlideSurvey:
 
 def examine_slides(settings: DoctorSettings) -> SlideSurvey:
     """Open every slide as the run would; one finding for all good ones, one for each bad one."""
-    if settings.slides is None:
+    if settings.slides is None and settings.tiles is None:
         return SlideSurvey(())
     try:
-        records = find_slides(settings.slides, table=settings.table, mpp=settings.mpp)
-        unlisted = unlisted_slides(settings.slides, settings.table) if settings.table else []
+        records, unlisted = _find(settings)
     except PixcellError as error:
         return SlideSurvey((fail("slides", error.cause, error.remedy),))
     outcomes = [_examine_slide(record) for record in records]
     bad = [outcome for outcome in outcomes if isinstance(outcome, Check)]
     good = [outcome for outcome in outcomes if not isinstance(outcome, Check)]
-    checks = (_summary(len(records), good), *bad, *_unlisted(unlisted), *_patients(settings))
+    named = any(record.case_id for record in records)
+    summary = _summary("tile sets" if settings.tiles else "slides", len(records), good)
+    checks = (summary, *bad, *_unlisted(unlisted), *_patients(settings, named))
     return SlideSurvey(checks, sum(slide.tiles for slide in good))
+
+
+def _find(settings: DoctorSettings) -> tuple[list[SlideRecord], list[str]]:
+    """The records of the run, and the slides that the table does not name."""
+    if settings.tiles is not None:
+        sets = find_tile_sets(
+            settings.tiles,
+            settings.table,
+            patient=settings.patient_column,
+            label=settings.label_column,
+            mpp=settings.mpp,
+        )
+        return sets, []
+    assert settings.slides is not None
+    records = find_slides(settings.slides, table=settings.table, mpp=settings.mpp)
+    unlisted = unlisted_slides(settings.slides, settings.table) if settings.table else []
+    return records, unlisted
 
 
 @dataclass(frozen=True)
 class _Readable:
     mpp: float
+    """0 where nobody knows it."""
     tiles: int
 
 
 def _examine_slide(record: SlideRecord) -> Check | _Readable:
     try:
         with open_slide(record) as slide:
+            if isinstance(slide, PictureStrip):
+                slide.check_sizes()
+                return _Readable(slide.mpp, len(slide.pictures))
             side = _TILE_PX * _TILE_MPP / slide.mpp
             return _Readable(slide.mpp, int(slide.width / side) * int(slide.height / side))
     except SlideError as error:
         return fail(f"slide {record.slide_id}", error.cause, error.remedy)
 
 
-def _summary(count: int, good: list[_Readable]) -> Check:
+def _summary(what: str, count: int, good: list[_Readable]) -> Check:
     if not good:
-        return fail("slides", f"none of {count} slides can be used", "see the reasons below")
+        return fail(what, f"none of {count} {what} can be used", "see the reasons below")
     low, high = min(slide.mpp for slide in good), max(slide.mpp for slide in good)
     span = f"{low:.3g}" if high - low < 1e-3 else f"{low:.3g} to {high:.3g}"
-    return ok("slides", f"{len(good)} of {count} readable, {span} µm/px")
+    resolution = f"{span} µm/px" if high else "µm/px unknown: taken as the tiles' own"
+    return ok(what, f"{len(good)} of {count} readable, {resolution}")
 
 
 def _unlisted(names: list[str]) -> list[Check]:
@@ -80,8 +110,18 @@ def _unlisted(names: list[str]) -> list[Check]:
     ]
 
 
-def _patients(settings: DoctorSettings) -> list[Check]:
-    if settings.table is not None:
+def _patients(settings: DoctorSettings, named: bool) -> list[Check]:
+    """Whether somebody said which patient is which; ``named``: at least one record has a name."""
+    if settings.tiles is not None and not named:
+        return [
+            warn(
+                "patients",
+                "no patient is named: each picture counts as a patient of its own, and the audit "
+                "cannot see what tiles of one patient tell about each other",
+                "give --table with the column file and one that names the patient",
+            )
+        ]
+    if settings.table is not None or settings.tiles is not None:
         return []
     return [
         warn(

@@ -1,21 +1,28 @@
-"""First step: every slide becomes a grid of tissue tiles, or is left out with its reason."""
+"""First step: every slide or tile set becomes a grid of tiles, or is left out with its reason."""
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from pixcell_share.errors import PixcellError, SlideError
-from pixcell_share.files import atomic_write_text
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pixcell_share.errors import PixcellError, SettingsError, SlideError
+from pixcell_share.files import atomic_path, atomic_write_text
 from pixcell_share.progress import View
 from pixcell_share.slides import (
+    PictureStrip,
     Slide,
     SlideRecord,
     TileGrid,
     Tissue,
     find_tissue,
     lay_grid,
+    lay_pictures,
     open_slide,
     write_coords,
     write_geojson,
@@ -80,6 +87,8 @@ def unexpected(run: RunFolder, slide_id: str, error: Exception) -> SlideError:
 def _tile(run: RunFolder, record: SlideRecord, began: SlideState, clock: Clock) -> SlideState:
     settings = run.settings
     with open_slide(record) as slide, clock.measure("tile", 1):
+        if isinstance(slide, PictureStrip):
+            return _tile_pictures(run, slide, began)
         tissue = find_tissue(slide, settings.tissue)
         grid, counts = _grid(run, slide, tissue)
         write_geojson(run.contours(record.slide_id), tissue)
@@ -95,6 +104,32 @@ def _tile(run: RunFolder, record: SlideRecord, began: SlideState, clock: Clock) 
             counts=counts,
             notes=tuple(slide.notes),
         )
+
+
+def _tile_pictures(run: RunFolder, strip: PictureStrip, began: SlideState) -> SlideState:
+    """Of a tile set: its coordinates and a contact sheet; there are no contours to write."""
+    if run.settings.coords is not None:
+        raise SettingsError(
+            "--coords goes with slides, not with a folder of tiles", "leave --coords out"
+        )
+    laid = lay_pictures(strip, run.settings.tiling)
+    _write_sheet(run.thumbnail(strip.slide_id), laid.sheet)
+    write_coords(run.coords(strip.slide_id), laid.grid)
+    return replace(
+        began,
+        mpp=laid.grid.slide_mpp if not strip.mpp else strip.mpp,
+        mpp_source=strip.mpp_source,
+        width=strip.width,
+        height=strip.height,
+        tiles=len(laid.grid.coords),
+        counts=laid.grid.report.as_dict(),
+        notes=laid.notes,
+    )
+
+
+def _write_sheet(path: Path, sheet: NDArray[np.uint8]) -> None:
+    with atomic_path(path) as part, part.open("wb") as stream:
+        Image.fromarray(sheet).save(stream, "JPEG", quality=88)
 
 
 def _grid(run: RunFolder, slide: Slide, tissue: Tissue) -> tuple[TileGrid, dict[str, int]]:
