@@ -25,8 +25,15 @@ from pixcell_share.training.objective import DiffusionObjective, ObjectiveSettin
 from pixcell_share.training.options import RunOptions
 from pixcell_share.training.pace import Pace
 from pixcell_share.training.peaks import device_name, peak_flops
+from pixcell_share.training.record import record_of, write_record
 from pixcell_share.training.run import batch_maker, prepare_attention, silent
-from pixcell_share.training.settings import RunSettings, check_same, fixed_settings, write_run
+from pixcell_share.training.settings import (
+    RunSettings,
+    check_same,
+    fixed_settings,
+    read_run,
+    write_run,
+)
 from pixcell_share.training.stages import LATENT_PX, StageSettings
 
 FILE = "pytorch_lora_weights.safetensors"
@@ -184,12 +191,16 @@ def _train(
     check_same(run.out, fixed)
     ranks.wait()
     if ranks.first:
-        write_run(run.out, fixed, {"model": settings.model, "steps": settings.steps})
+        before = (read_run(run.out) or {}).get("about", {})
+        noted = record_of(sources, Path(settings.model), before.get("trained_on"))
+        about = {"model": settings.model, "steps": settings.steps, "trained_on": noted}
+        write_run(run.out, fixed, about)
     trainer = _trainer(base.transformer, settings, run, maker, ranks)
     outcome = trainer.run()
     file = None
     if ranks.first and not outcome.stopped:
         file = save_lora(base.transformer, run.out / FILE, base_sha256=base.sha256)
+        write_record(run.out, noted)
     return AdaptReport(
         outcome.step, settings.steps, outcome.loss, outcome.stopped, file, ranks.first
     )

@@ -16,6 +16,7 @@ from pixcell_share.pixcell.load import load_vae
 from pixcell_share.pixcell.save import save_generator
 from pixcell_share.training.checkpoints import Checkpoints
 from pixcell_share.training.distributed import Ranks
+from pixcell_share.training.record import write_record
 from pixcell_share.training.samples import build_scheduler, build_transformer
 from pixcell_share.training.settings import FILE, read_run
 from pixcell_share.weights import is_repo_id
@@ -81,7 +82,8 @@ def write_model(
     guidance_scale: float | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Write ``transformer/``, ``scheduler/``, ``vae/``, ``model_index.json`` and ``README.md``.
+    """Write ``transformer/``, ``scheduler/``, ``vae/``, ``model_index.json``, ``training.json``
+    and ``README.md``.
 
     Args:
         out: folder to fill.
@@ -104,6 +106,7 @@ def write_model(
         guidance_scale=scale,
         dtype=dtype,
     )
+    write_record(out, about.get("trained_on"))
     atomic_write_text(out / "README.md", card(run, step, scale))
     return out
 

@@ -25,6 +25,7 @@ from pixcell_share.training.loop import Outcome, Trainer
 from pixcell_share.training.objective import DiffusionObjective
 from pixcell_share.training.pace import Pace
 from pixcell_share.training.peaks import device_name, peak_flops
+from pixcell_share.training.record import record_of
 from pixcell_share.training.samples import SampleGrid, take_conditions
 from pixcell_share.training.settings import (
     RunSettings,
@@ -178,6 +179,7 @@ class _Job:
 
     def _about(self, config: Mapping[str, Any]) -> dict[str, Any]:
         settings, info = self._settings, self._info
+        before = (read_run(settings.out) or {}).get("about", {})
         return {
             "steps": self._stage.steps,
             "micro_batch": self._stage.micro_batch,
@@ -189,6 +191,7 @@ class _Job:
             "vae_identity": info.vae,
             "encoder": info.encoder,
             "mpp": info.mpp,
+            "trained_on": record_of(self._sources, settings.init, before.get("trained_on")),
         }
 
     def _pace(self, config: Mapping[str, Any]) -> Pace:
