@@ -49,6 +49,16 @@ class RowStore:
             yield block[:left].astype(np.float32)
             left -= len(block)
 
+    def read(self, start: int, stop: int) -> Floats:
+        """Rows (stop - start, F) in order, as single precision."""
+        pieces = []
+        while start < stop:
+            block, used = divmod(start, self._block_rows)
+            piece = self._blocks[block][used : used + stop - start]
+            pieces.append(piece.astype(np.float32))
+            start += len(piece)
+        return np.concatenate(pieces)
+
     def take(self, indices: NDArray[np.int64]) -> Floats:
         """The rows (K, F) at ``indices``."""
         return np.stack(
