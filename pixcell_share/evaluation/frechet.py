@@ -55,7 +55,7 @@ def frechet_distance(first: Floats, second: Floats, *, ridge: float = 0.0) -> fl
 
 def _factor(sample: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
     """(r, D) with ``AᵀA`` the unbiased covariance plus the ridge; r is at most D."""
-    centred = (sample - sample.mean(axis=0)) / np.sqrt(len(sample) - 1)
+    centred: NDArray[np.float64] = (sample - sample.mean(axis=0)) / np.sqrt(len(sample) - 1)
     if ridge:
         centred = np.concatenate([centred, np.sqrt(ridge) * np.eye(sample.shape[1])])
     if len(centred) <= centred.shape[1]:

@@ -135,7 +135,8 @@ def _predictions(train: Floats, labels: Ints, test: Floats, ks: Sequence[int]) -
 def _majority(votes: Ints, classes: int) -> Ints:
     """(M,) most frequent class of (M, k) votes, the lowest of equals."""
     counts = np.stack([(votes == name).sum(axis=1) for name in range(classes)], axis=1)
-    return counts.argmax(axis=1).astype(np.int64)
+    best: Ints = counts.argmax(axis=1).astype(np.int64)
+    return best
 
 
 def _table(labels: Ints, predicted: Ints) -> tuple[Ints, Ints]:
