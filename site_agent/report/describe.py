@@ -19,14 +19,13 @@ from site_agent.clock import load_times
 from site_agent.home import SiteConfig
 from site_agent.models import Models
 from site_agent.report.charts import StageTime
-from site_agent.report.page import Balance, ClosePair, Pair, Report, SlideRow
+from site_agent.report.page import Balance, Pair, Report, SlideRow
 from site_agent.run_folder import RunFolder, SlideState
 from site_agent.steps.checking import CheckedBlock, final_image
 from site_agent.steps.generation import Block
 from site_agent.steps.real_tiles import RealTiles
 
 _PAIRS = 24
-_CLOSEST = 8
 _PACKAGES = ("torch", "diffusers", "timm", "openslide-python", "numpy")
 _STAGES = ("tile", "read", "embed", "fingerprint", "generate", "check", "write")
 
@@ -49,14 +48,9 @@ def describe_run(
     run: RunFolder, config: SiteConfig, models: Models, findings: Findings, digest: str | None
 ) -> Report:
     """The report of a run; ``digest`` is that of the signed bundle, None where it was refused."""
-    gallery = _Gallery(run, findings)
     return Report(
         site=config.site,
         audit=findings.audit,
-        control=findings.control,
-        limits=config.near_copies,
-        encoder=models.encoder.name,
-        real_tiles=len(findings.real),
         bundle=digest,
         settings=_settings(run),
         software=[("pixcell-share", pixcell_share.__version__), *_software()],
@@ -64,11 +58,7 @@ def describe_run(
         balances=_balances(findings.counts),
         own_patients=not any(record.case_id for record in findings.records),
         slides=_slide_rows(run, findings),
-        pairs=gallery.pairs(),
-        closest_in_pixels=gallery.closest("pixel"),
-        closest_in_encoder=gallery.closest("embedding"),
-        pixel_scores=gallery.scores("pixel_ncc"),
-        encoder_scores=gallery.scores("embedding_similarity"),
+        pairs=_Gallery(run, findings).pairs(),
         times=[
             StageTime(kind, work.seconds, work.units, "slides" if kind == "tile" else "tiles")
             for kind, work in sorted(
@@ -157,11 +147,6 @@ class _Gallery:
         sizes = [len(check.accepted) for _, check in findings.checked]
         self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
-    def scores(self, name: str) -> NDArray[np.float64]:
-        """One score of every draw, in the order of the run."""
-        values = [getattr(check, name) for _, check in self._findings.checked]
-        return np.concatenate(values) if values else np.empty(0)
-
     def pairs(self) -> Iterator[Pair]:
         """Real tiles spread evenly over the run, each with its released draws."""
         per_tile = self._run.settings.per_tile
@@ -173,26 +158,7 @@ class _Gallery:
             slide_id, x, y = self._place(index)
             synthetic = tuple(self._image(draw) for draw in draws if draw[1].accepted[draw[2]])
             real = self._findings.real.image(index)
-            yield Pair(slide_id=slide_id, x=x, y=y, real=real, synthetic=synthetic)
-
-    def closest(self, kind: str) -> Iterator[ClosePair]:
-        """The draws that came closest to a real tile, the closest first."""
-        score = "pixel_ncc" if kind == "pixel" else "embedding_similarity"
-        ranked = np.argsort(-self.scores(score), kind="stable")[:_CLOSEST]
-        for number in ranked:
-            draw = self._draw(int(number))
-            _, check, position = draw
-            index = int(getattr(check, f"{kind}_index")[position])
-            slide_id, x, y = self._place(index)
-            yield ClosePair(
-                synthetic=self._image(draw),
-                real=self._findings.real.image(index),
-                slide_id=slide_id,
-                x=x,
-                y=y,
-                score=float(getattr(check, score)[position]),
-                fate=_fate(check, position),
-            )
+            yield Pair(caption=f"{slide_id} at {x}, {y}", real=(real,), synthetic=synthetic)
 
     def _draw(self, number: int) -> tuple[Block, CheckedBlock, int]:
         place = int(np.searchsorted(self._starts, number, side="right")) - 1
@@ -206,9 +172,3 @@ class _Gallery:
         record, position = self._findings.real.place(index)
         x, y = read_coords(self._run.coords(record.slide_id)).coords[position]
         return record.slide_id, int(x), int(y)
-
-
-def _fate(check: CheckedBlock, position: int) -> str:
-    if not check.accepted[position]:
-        return "dropped"
-    return "drawn again" if check.redraws[position] else "released"
