@@ -72,6 +72,8 @@ def _linked(audit: AuditResult) -> str:
 
 def power(audit: AuditResult) -> str:
     """What the attack on patients would have noticed, in a sentence; empty where not known."""
+    if audit.verdict == "INVALID":
+        return "Nothing that can be relied on: a control of the audit itself did not hold."
     f = _figures(audit, "patient_linkage")
     if not {"patients", "holdout_patients", "detectable"} <= f.keys():
         return "The attack on patients was not made: the audit says nothing about patients."

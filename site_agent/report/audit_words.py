@@ -69,7 +69,7 @@ def _planted(f: Numbers, limit: Numbers) -> Answer:
         answer.append(
             f"Of {count(f['negatives'], 'tile')} of patients who were left out of the search, "
             f"{quantity(f['negatives_flagged'])} were taken for copies"
-            f"{_most(limit, 'negative_share')}, beyond chance."
+            f"{_most(limit, 'negative_share')}, and what chance adds to that."
         )
     return " ".join(answer), Figure(noticed, tuple(compared), limit.get("share"), at_least=True)
 

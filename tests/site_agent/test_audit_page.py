@@ -284,6 +284,7 @@ def test_noised_statistics_have_no_source_tile_to_lead_back_to(tmp_path):
 
 def test_power_is_not_claimed_where_it_is_not_known():
     assert "says nothing about patients" in power(audit(without=("patient_linkage",)))
+    assert "Nothing that can be relied on" in power(INVALID)
     linkage = test_of("patient_linkage")
     small = replace(linkage, figures={**linkage.figures, "detectable": 1.0})
     assert "not even the largest residual" in power(AuditResult("PASS", (small,)))
