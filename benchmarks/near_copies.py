@@ -13,7 +13,7 @@ group are not independent.
   `SAME_ORIGINAL`). A group counts as flagged when any of its tiles is.
   The groups hold equal tiles, so the limit in the encoder rises to 1 here and it flags next to
   nothing: its quantiles tell more than its shares.
-- group mates: up to ten tiles of each group are searched, each among all others, without itself.
+- group mates: up to five tiles of each group are searched, each among all others, without itself.
   Recall is the share whose nearest is of its own group and flagged, precision the share of flagged
   tiles whose nearest is. LC25000 was made from few originals with the Augmentor package: rotations
   by up to 25 degrees and flips (Borkowski et al. 2019, arXiv 1912.12142). A copy that is turned by
@@ -53,7 +53,7 @@ from pixcell_share.privacy.plants import BLENDS, CROPS, PLANTS, blend, crop
 
 BATCH = 32
 QUERIES_PER_GROUP = 4
-MATES_PER_GROUP = 10
+MATES_PER_GROUP = 5
 SAME_ORIGINAL = (
     {"lung_n_177", "lung_n_228"},
     {"lung_scc_214", "lung_scc_239"},
@@ -291,7 +291,7 @@ def scale(count: int = 100_000, dim: int = 1536, queries: int = 64) -> dict:
         "queries": queries,
         "wall_seconds": round(time.perf_counter() - began, 2),
         "processor_seconds": round(time.process_time() - busy, 2),
-        "index_mib": round(count * 2 * (256 + dim) / 2**20),
+        "index_mib": round(count * 2 * (576 + dim) / 2**20),
         "more_peak_mib": round(
             (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, 1
         ),

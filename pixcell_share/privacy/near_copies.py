@@ -165,7 +165,7 @@ class NearCopyIndex:
     def _decide(self, pixels: _Match, similar: tuple[int, float]) -> Nearest:
         in_pixels = pixels.score >= self.settings.pixel_limit
         return Nearest(
-            pixel_index=pixels.index,
+            pixel_index=pixels.tile,
             pixel_ncc=pixels.score,
             transform=TRANSFORMS[pixels.turn],
             embedding_index=similar[0],
@@ -210,7 +210,7 @@ class NearCopyIndex:
             turned = transform(detail, turn).astype(np.float32)
             score = shifted_correlation(turned, real, self.settings.shift)
             found.append(_Match(index, round(score, _DECIMALS), turn))
-        return min(found, key=lambda match: (-match.score, match.index))
+        return min(found, key=lambda match: (-match.score, match.tile))
 
     def _nearest_part(
         self, image: Images, passed_over: NDArray[np.bool_] | None, real_tile: RealTile
@@ -269,7 +269,7 @@ class NearCopyIndex:
 class _Match(NamedTuple):
     """A real tile and how well it matches in pixels."""
 
-    index: int
+    tile: int
     score: float
     turn: int
     part: float = 1.0
@@ -290,7 +290,8 @@ class _Groups:
         """(N,) which real tiles a query passes over."""
         if self.queries is None or self.rows is None:
             return None
-        return self.rows == self.queries[query]
+        passed: NDArray[np.bool_] = self.rows == self.queries[query]
+        return passed
 
 
 def _unit(embeddings: Floats) -> Floats:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from pixcell_share.privacy import _screen
 from pixcell_share.privacy._rows import Ints, Metric, Rows, RowSource, Side, pair_distances
-from pixcell_share.privacy._screen import Kept, Level
+from pixcell_share.privacy._screen import Kept, Level, Product
 
 __all__ = ["Metric", "Neighbours", "Precision", "RowSource", "Rows", "nearest"]
 
@@ -187,7 +187,7 @@ class _Search:
         count = min(self._k + _MARGIN[level], len(self._rows))
         kept = Kept.none(len(chosen), count, level, self._device)
         errors = torch.empty(len(chosen), dtype=torch.float64, device=self._device)
-        product = _screen.Product(level, self._device)
+        product = Product(level, self._device)
         with _screen.matrix_precision(level):
             for block in self._row_blocks(level):
                 for first in range(0, len(chosen), _QUERIES):
@@ -214,7 +214,7 @@ class _Search:
             yield _Block(start, _screen.padded(rows.rows), offsets)
 
     def _score(
-        self, chosen: Ints, block: _Block, level: Level, product: _screen.Product
+        self, chosen: Ints, block: _Block, level: Level, product: Product
     ) -> tuple[Tensor, Tensor]:
         """Scores (q, R) of some queries with a block, and (q,) their largest errors."""
         kind = _screen.stored(level)
