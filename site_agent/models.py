@@ -54,6 +54,31 @@ class Models:
         self.generator.require(tile_px=settings.tiling.tile_px, embedding_dim=encoder.dim)
         return encoder
 
+    @cached_property
+    def audit_encoder(self) -> Encoder:
+        """The encoder of the audit.
+
+        Raises:
+            SettingsError: it is the one that conditions.
+            WeightsError: its weights cannot be used.
+        """
+        settings = self._settings
+        choice = second_encoder(settings.encoder_name, settings.audit_encoder)
+        encoder = load_encoder(
+            choice.name,
+            weights=settings.audit_weights,
+            device=settings.torch_device,
+            dtype=None if settings.dtype == "auto" else settings.torch_dtype,
+            trust_remote_code=settings.trust_remote_code,
+        )
+        require_independent(self.encoder, encoder)
+        return encoder
+
+    @property
+    def audit_choice(self) -> str:
+        """Which encoder audits, and how strong it is, in a sentence."""
+        return second_encoder(self._settings.encoder_name, self._settings.audit_encoder).sentence
+
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Condition of each image: (B, D) for one token, (B, T, D) for a grid of T."""
         tokens = self.generator.tokens

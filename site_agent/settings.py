@@ -47,12 +47,18 @@ class Part:
 class SynthesisSettings:
     """One run of the main job: from a folder of slides to a signed bundle."""
 
-    slides: Path
+    slides: Path | None = None
     """Folder of whole-slide images, sub-folders included, or one slide."""
+    tiles: Path | None = None
+    """Folder of tiles as picture files, in place of slides."""
     out: Path
     """Work folder: private stores, report and bundle."""
     table: Path | None = None
-    """CSV with ``slide,mpp,case_id,label``."""
+    """CSV: ``slide,mpp,case_id,label`` of slides; of tiles, ``file`` and the two columns below."""
+    patient_column: str = "case_id"
+    """Column of a table of tiles that names the patient."""
+    label_column: str = "label"
+    """Column of a table of tiles that names the class."""
     mpp: float | None = None
     """µm/px of slides that do not carry it."""
     coords: Path | None = None
@@ -73,6 +79,20 @@ class SynthesisSettings:
     """Folder or repository of the encoder's weights."""
     trust_remote_code: bool = False
     """Let an encoder that ships as code (KEEP) run that code."""
+    holdout: float = 0.2
+    """Share of the patients that is set aside: they condition nothing and are the control group."""
+    mix: int = 1
+    """Condition on a combination of tiles of this many patients; 1 is each tile by itself."""
+    dp_epsilon: float | None = None
+    """Condition on differentially private statistics of the embeddings, with this epsilon."""
+    dp_delta: float = 1e-5
+    """The delta that goes with it; below one in the number of patients."""
+    audit_encoder: str | None = None
+    """Encoder of the audit, another than the one that conditions; None chooses one."""
+    audit_weights: str | None = None
+    """Folder or repository of its weights."""
+    trained_on: tuple[Path, ...] = ()
+    """Latent stores that the generator was trained on, where it was trained on the site's tiles."""
     per_tile: int = 1
     """Synthetic tiles for each conditioning tile."""
     max_tiles: int | None = None
@@ -87,6 +107,8 @@ class SynthesisSettings:
     """``fp32``, ``bf16``, ``fp16``; ``auto`` is bf16 on a GPU, and on a CPU that has it."""
     part: Part | None = None
     """Do only this part, up to the generated tiles."""
+    stores: Path | None = None
+    """Work folder whose stores of real tiles are shared, in place of those in ``out``."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot work before any slide is opened."""
@@ -96,10 +118,48 @@ class SynthesisSettings:
             raise SettingsError(
                 f"--dtype {self.dtype} is not known", f"one of: auto, {', '.join(DTYPES)}"
             )
-        if not self.slides.exists():
+        if not 0 < self.holdout <= 0.5:
             raise SettingsError(
-                f"there is no {self.slides}", "name the folder that holds the slides"
+                f"--holdout {self.holdout:g} is not above 0 and at most 0.5",
+                "leave it out for 0.2: without patients set aside nothing can be signed",
             )
+        self._check_conditioning()
+        self._check_input()
+
+    def _check_conditioning(self) -> None:
+        if self.mix < 1:
+            raise SettingsError(f"--mix {self.mix} is no number of patients", "1 mixes nothing")
+        if self.dp_epsilon is None:
+            return
+        if not (self.dp_epsilon > 0 and 0 < self.dp_delta < 1):
+            raise SettingsError(
+                "--dp-epsilon must be above 0, and --dp-delta between 0 and 1",
+                "3 and 1e-5 are usual",
+            )
+        if self.mix > 1:
+            raise SettingsError(
+                "--mix and --dp-epsilon exclude each other",
+                "statistics of a whole class hold more patients than any mixture: leave --mix out",
+            )
+
+    def _check_input(self) -> None:
+        given = [path for path in (self.slides, self.tiles) if path is not None]
+        if len(given) != 1:
+            raise SettingsError("give either --slides or --tiles", "name one folder")
+        if not given[0].exists():
+            raise SettingsError(f"there is no {given[0]}", "name the folder that holds the images")
+
+    @property
+    def mode(self) -> str:
+        """How the cohort is conditioned, in a sentence for reports."""
+        if self.dp_epsilon is not None:
+            return (
+                f"Each tile was made from differentially private statistics of its class "
+                f"(epsilon {self.dp_epsilon:g}, delta {self.dp_delta:g}, per patient)."
+            )
+        if self.mix > 1:
+            return f"Each tile was made from a mixture of tiles of {self.mix} patients."
+        return "Each tile was made from the embedding of one real tile of one patient."
 
     @property
     def encoder_name(self) -> str:
@@ -146,6 +206,11 @@ class SynthesisSettings:
             "tissue": asdict(self.tissue),
             "given_coords": self.coords is not None,
             "given_features": self.features is not None,
+            "holdout": self.holdout,
+            "mix": self.mix,
+            "dp_epsilon": self.dp_epsilon,
+            "dp_delta": None if self.dp_epsilon is None else self.dp_delta,
+            "audit_encoder": self.audit_encoder,
             "per_tile": self.per_tile,
             "max_tiles": self.max_tiles,
             "max_redraws": self.max_redraws,

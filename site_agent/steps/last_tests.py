@@ -1,0 +1,167 @@
+"""The tests that need the written bundle, and the verdict: the last thing before the signature."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import socket
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixcell_share.bundles import AuditResult, AuditTest, SiteKey
+from pixcell_share.errors import ReleaseRefusedError
+from pixcell_share.files import canonical_json
+from pixcell_share.privacy.attributes import Secrets, inspect_attributes
+from pixcell_share.privacy.gate import judge
+from pixcell_share.privacy.ledger import Exposure, Spent
+from pixcell_share.slides import SlideRecord
+from site_agent.evidence import Gathered
+from site_agent.groups import Groups
+from site_agent.home import SiteHome
+from site_agent.inputs import patient_of
+from site_agent.run_folder import RunFolder
+from site_agent.steps.conditions import guarantee_of
+from site_agent.steps.release_order import release_order
+
+
+class LastTests:
+    """Looks at the bytes that would leave, charges the ledger, and judges."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        home: SiteHome,
+        key: SiteKey,
+        records: Sequence[SlideRecord],
+        groups: Groups,
+        gathered: Gathered,
+    ) -> None:
+        self._run = run
+        self._home = home
+        self._config = home.config()
+        self._ledger = home.ledger(key)
+        self._key = key
+        self._records = records
+        self._groups = groups
+        self._gathered = gathered
+        self.result: AuditResult | None = None
+        """The verdict, once `judge` was called."""
+        self.refusal = ""
+        """Why the ledger refused, where it did."""
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        """What must not stand in any byte of the bundle."""
+        settings = self._run.settings
+        given = (settings.slides, settings.tiles, settings.out, settings.table, self._home.folder)
+        return Secrets(
+            slides=tuple({r.slide_id for r in self._records} | {r.path.stem for r in self._records}),
+            patients=tuple({patient_of(record) for record in self._records}),
+            paths=tuple(str(Path(path).resolve()) for path in given if path is not None),
+            hosts=(socket.gethostname(),),
+            users=(getpass.getuser(),),
+        )
+
+    def judge(self, folder: Path) -> AuditResult:
+        """The verdict on the shards and the preview in ``folder``.
+
+        The ledger is charged here, and only where everything else passed: between this and the
+        signature a crash leaves the release charged, never signed and uncharged.
+        """
+        evidence, limits = self._gathered.evidence, self._config.limits
+        attributes = self._attributes(folder)
+        passed = judge(evidence, limits, [attributes]).verdict == "PASS"
+        budget = self._charged() if passed else self._budget(None, passed=True)
+        self.result = judge(evidence, limits, [attributes, budget])
+        return self.result
+
+    def refuse_empty(self) -> None:
+        """The verdict on a cohort of which no tile is left.
+
+        Raises:
+            ReleaseRefusedError: always.
+        """
+        self.result = judge(self._gathered.evidence, self._config.limits)
+        raise ReleaseRefusedError(
+            "no synthetic tile was left to release: all came too close to real ones",
+            "nothing was signed; see audit.html, and try --mix 5 or a lower --guidance-scale",
+        )
+
+    def settle(self, digest: str) -> None:
+        """Note in the ledger that the release was signed."""
+        self._ledger.settle(self.release_id, digest)
+
+    @cached_property
+    def release_id(self) -> str:
+        """Digest of what decides the tiles: the same tiles are charged once."""
+        identity = self._run.settings.identity()
+        identity.pop("audit_encoder")  # it looks at the tiles, and changes none
+        inputs = [self._key.key_id, self._gathered.inventory, identity]
+        return hashlib.sha256(canonical_json(inputs)).hexdigest()
+
+    def _attributes(self, folder: Path) -> AuditTest:
+        findings = inspect_attributes(folder, self.secrets, tile_sources=self._owners())
+        files = sum(1 for _ in folder.iterdir())
+        return AuditTest(
+            name="attributes",
+            passed=not findings,
+            figures={"files": files, "findings": len(findings)},
+            limit={"findings": 0},
+        )
+
+    def _owners(self) -> NDArray[np.int64] | None:
+        """(N,) patient behind the tile at each place of the bundle, where it has only one."""
+        accepted = self._gathered.accepted
+        if self._run.settings.mix > 1 or self._run.settings.dp_epsilon is not None:
+            return None
+        patient = {r.slide_id: n for n, p in enumerate(self._groups.patients)
+                   for r in self._records if patient_of(r) == p}  # fmt: skip
+        blocks = np.array([patient[block.name] for block, _ in accepted.checked], np.int64)
+        owners: NDArray[np.int64] = blocks[accepted.block][release_order(self._key, len(accepted))]
+        return owners
+
+    # -- the ledger -----------------------------------------------------------------------
+
+    @cached_property
+    def _guarantee(self) -> tuple[float, float] | None:
+        found = guarantee_of([block.source for block, _ in self._gathered.checked])
+        return None if found is None else (float(found["epsilon"]), float(found["delta"]))
+
+    def _exposures(self) -> dict[str, Exposure]:
+        """What this release exposes of each patient of the cohort."""
+        epsilon, delta = self._guarantee or (None, 0.0)
+        used = {place.slide_id for place in self._gathered.real.records}
+        patients = {
+            patient_of(r) for r in self._records
+            if r.slide_id in used and self._groups.conditions(r)
+        }  # fmt: skip
+        return {name: Exposure(epsilon=epsilon, delta=delta) for name in sorted(patients)}
+
+    def _charged(self) -> AuditTest:
+        try:
+            spent = self._ledger.spend(self.release_id, self._exposures(), self._config.budget)
+        except ReleaseRefusedError as error:
+            self.refusal = f"{error.cause}; {error.remedy}"
+            return self._budget(None, passed=False)
+        return self._budget(spent, passed=True)
+
+    def _budget(self, spent: Spent | None, *, passed: bool) -> AuditTest:
+        epsilon, delta = self._guarantee or (0.0, 0.0)
+        limits = self._config.budget
+        return AuditTest(
+            name="budget",
+            passed=passed,
+            figures={
+                "private": int(self._guarantee is not None),
+                "epsilon": epsilon,
+                "delta": delta,
+                "total_epsilon": spent.epsilon if spent else 0.0,
+                "releases": spent.releases if spent else 0,
+                "sequence": spent.sequence if spent else 0,
+            },
+            limit={"epsilon": limits.epsilon, "releases": limits.releases},
+        )
