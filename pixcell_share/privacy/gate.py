@@ -16,7 +16,7 @@ from pixcell_share.privacy.authenticity import Authenticity
 from pixcell_share.privacy.closest_record import ClosestRecord
 from pixcell_share.privacy.data_copying import DataCopying
 from pixcell_share.privacy.encoder_control import EncoderControl
-from pixcell_share.privacy.first_checks import Scores, nearest_test, planted_test
+from pixcell_share.privacy.copy_tests import Scores, nearest_test, planted_test
 from pixcell_share.privacy.intervals import Estimate
 from pixcell_share.privacy.control import ControlResult
 from pixcell_share.privacy.linkage import Linkage
