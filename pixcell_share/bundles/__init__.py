@@ -5,19 +5,25 @@ The format is described in ``docs/formats.md``.
 
 from pixcell_share.bundles.audit import AuditResult, AuditTest, Verdict
 from pixcell_share.bundles.cohort import Cohort, GenerationSettings, Manifest, Shard, check_name
+from pixcell_share.bundles.forbidden import Finding, Secrets
 from pixcell_share.bundles.keys import PublicKey, SiteKey, load_public_key
 from pixcell_share.bundles.order import shuffled_order
+from pixcell_share.bundles.requirements import REQUIRED_TESTS, Requirement
 from pixcell_share.bundles.verify import VerifiedBundle, verify_bundle
 from pixcell_share.bundles.write import BundleSummary, bundle_digest, write_bundle
 
 __all__ = [
+    "REQUIRED_TESTS",
     "AuditResult",
     "AuditTest",
     "BundleSummary",
     "Cohort",
+    "Finding",
     "GenerationSettings",
     "Manifest",
     "PublicKey",
+    "Requirement",
+    "Secrets",
     "Shard",
     "SiteKey",
     "Verdict",

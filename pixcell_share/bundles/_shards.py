@@ -75,11 +75,16 @@ def _lay_out(path: Path, cohort: Cohort, count: int) -> tuple[int, int]:
     HDF5 sees the file, and the data then goes to its place by plain writes.
     """
     _reserve(path, SHARD_OVERHEAD + count * (3 * cohort.tile_px**2 + LABEL_BYTES))
-    with h5py.File(path, "w", libver=("earliest", "v108")) as file:
-        images, labels = _create(file, cohort, count)
-        offsets = images.id.get_offset(), labels.id.get_offset()
+    offsets = empty_shard(path, cohort, count)
     _reserve(path, path.stat().st_size)
     return offsets
+
+
+def empty_shard(path: Path, cohort: Cohort, count: int) -> tuple[int, int]:
+    """Everything of a shard but its data, whose place is left as a hole; see `_lay_out`."""
+    with h5py.File(path, "w", libver=("earliest", "v108")) as file:
+        images, labels = _create(file, cohort, count)
+        return images.id.get_offset(), labels.id.get_offset()
 
 
 def _reserve(path: Path, size: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from pixcell_share.bundles._statement import read_statement
 from pixcell_share.bundles.audit import AuditResult
 from pixcell_share.bundles.cohort import Manifest
 from pixcell_share.bundles.keys import PublicKey
+from pixcell_share.bundles.requirements import DEFAULT_REQUIRED, Requirement, check_read
 from pixcell_share.bundles.write import MAX_SHARD_BYTES
 from pixcell_share.errors import DigestError, FormatError
 
@@ -52,6 +53,8 @@ def verify_bundle(
     trusted: Iterable[PublicKey],
     *,
     on_bytes: Callable[[int], object] = lambda _: None,
+    requirements: Sequence[Requirement] = (),
+    required_tests: Sequence[str] = DEFAULT_REQUIRED,
 ) -> VerifiedBundle:
     """Check signature, files, statements, audit and shards of a bundle.
 
@@ -62,11 +65,14 @@ def verify_bundle(
         folder: the bundle.
         trusted: public keys of the sites to accept.
         on_bytes: told the number of bytes after each block that was read.
+        requirements: what the audit's figures and the site's limits must keep, beyond PASS.
+        required_tests: the tests that the audit must have.
 
     Raises:
         SignatureError: no valid signature by a trusted key.
         DigestError: a file is missing, extra, changed, or not a plain file.
-        FormatError: a field or a dataset breaks the format, or the audit did not pass.
+        FormatError: a field or a dataset breaks the format, or the audit did not pass, lacks a
+            test, or does not meet a requirement.
     """
     trusted = tuple(trusted)
     with _opened_folder(folder) as directory:
@@ -74,11 +80,17 @@ def verify_bundle(
         envelope = Envelope.from_bytes(raw, MANIFEST_NAME)
         key = envelope.check(trusted, MANIFEST_NAME)
         files, _ = read_statement(envelope.payload, MANIFEST_NAME, COHORT_PREDICATE)
+        if AUDIT_NAME not in dict(files):
+            raise FormatError(
+                f"the bundle has no audit: {MANIFEST_NAME} does not list {AUDIT_NAME}",
+                "do not use the bundle: what left the site unchecked is not evidence of anything",
+            )
         identities = _check_files(directory, dict(files), on_bytes)
         manifest = read_manifest(envelope.payload)
         if manifest.key_id != key.key_id:
             raise _broken(f"{MANIFEST_NAME}: field site.key_id is not the key that signed it")
         audit = _check_audit(directory, manifest, key)
+        check_read(audit, AUDIT_NAME, required_tests, requirements)
         parse_json(_read_small(directory, CROISSANT_NAME, MAX_JSON_BYTES), CROISSANT_NAME)
         check_png(_read_small(directory, PREVIEW_NAME, MAX_PREVIEW_BYTES), PREVIEW_NAME)
         _check_shards(directory, manifest, identities)

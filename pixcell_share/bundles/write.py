@@ -6,9 +6,10 @@ import filecmp
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from pixcell_share import __version__
@@ -26,15 +27,20 @@ from pixcell_share.bundles._croissant import croissant
 from pixcell_share.bundles._envelope import Envelope
 from pixcell_share.bundles._preview import ContactSheet
 from pixcell_share.bundles._shards import Tile, plan_shards, write_shards
+from pixcell_share.bundles._vocabulary import public_texts
 from pixcell_share.bundles.audit import AuditResult
 from pixcell_share.bundles.cohort import Cohort, Manifest, Shard
+from pixcell_share.bundles.forbidden import Search, Secrets
 from pixcell_share.bundles.keys import SiteKey
+from pixcell_share.bundles.requirements import check_complete
 from pixcell_share.errors import ReleaseRefusedError, SettingsError, StorageError
 from pixcell_share.files import canonical_json, storage_errors
 
 MAX_SHARD_BYTES = 2 << 30
 MAX_SHARDS = 3000
 """Keeps the JSON files well under `_json.MAX_JSON_BYTES`; 3000 full shards are 6 TB."""
+_NOT_SIGNED = "0" * 64
+"""Stands for the digest of an audit that is still to be signed."""
 
 
 @dataclass(frozen=True)
@@ -53,34 +59,44 @@ def write_bundle(
     folder: Path,
     cohort: Cohort,
     tiles: Iterable[Tile],
-    audit: AuditResult,
+    audit: AuditResult | Callable[[Path], AuditResult],
     key: SiteKey,
     *,
     count: int,
     shard_bytes: int = MAX_SHARD_BYTES,
+    forbidden: Secrets | None = None,
+    required_tests: Sequence[str] | None = None,
 ) -> BundleSummary:
     """Write tiles, card, metadata, audit and manifest to ``folder``, and sign.
 
     The folder appears whole, by one rename, or not at all. Equal input and key give equal
     bytes. Where ``folder`` holds the very same bundle already, it is left as it is.
 
+    Nothing is signed before the audit passed and no forbidden word was found, in any file or in
+    the statements themselves.
+
     Args:
         folder: the bundle to make; its parent is made if needed.
         cohort: what the site states about it.
         tiles: uint8 ``(tile_px, tile_px, 3)`` RGB and its label, in the order to write
             (`shuffled_order`); read once, one at a time.
-        audit: must have passed.
+        audit: must have passed. Or what makes it, given a folder that holds the shards and the
+            preview as they will be released.
         key: the site's key.
         count: the number of ``tiles``.
         shard_bytes: the largest size of one shard, at most `MAX_SHARD_BYTES`.
+        forbidden: names that may not be in any byte of the bundle.
+        required_tests: what the audit must have tested, if not `REQUIRED_TESTS`.
 
     Raises:
-        ReleaseRefusedError: the audit's verdict is not ``PASS``; no tile was read.
+        ReleaseRefusedError: the audit's verdict is not ``PASS`` (an audit that was there before
+            is judged before a tile is read), it lacks a test, or a forbidden word was found.
         StorageError: the disk is full, or the folder holds something else.
         SettingsError: there is no tile.
         ValueError: ``tiles`` does not hold what it should, see `_shards.write_shards`.
     """
-    _check_release(audit)
+    if isinstance(audit, AuditResult):
+        _check_release(audit, required_tests)
     if count < 1:
         raise SettingsError("there is no tile to release", "use more slides, or draw more tiles")
     shards = plan_shards(count, cohort.tile_px, min(shard_bytes, MAX_SHARD_BYTES))
@@ -90,11 +106,12 @@ def write_bundle(
             "split the cohort, or make shard_bytes larger",
         )
     with _whole_folder(folder, needed=count * 3 * cohort.tile_px**2) as part:
-        manifest = _write_files(part, cohort, shards, tiles, audit, key)
-        manifest_bytes = Envelope.sign(manifest_statement(manifest).to_bytes(), key).to_bytes()
-        (part / MANIFEST_NAME).write_bytes(manifest_bytes)
+        counts = _write_tiles(part, cohort, shards, tiles)
+        result = audit if isinstance(audit, AuditResult) else audit(part)
+        _check_release(result, required_tests)
+        manifest = _sign(part, cohort, shards, counts, result, key, forbidden)
         total = sum(path.stat().st_size for path in part.iterdir())
-    return BundleSummary(folder, hashlib.sha256(manifest_bytes).hexdigest(), manifest, total)
+    return BundleSummary(folder, bundle_digest(folder), manifest, total)
 
 
 def bundle_digest(folder: Path) -> str:
@@ -108,49 +125,89 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write_files(
-    part: Path,
-    cohort: Cohort,
-    shards: list[Shard],
-    tiles: Iterable[Tile],
-    audit: AuditResult,
-    key: SiteKey,
-) -> Manifest:
-    """Every file but the manifest, which is returned ready to sign."""
+def _write_tiles(
+    part: Path, cohort: Cohort, shards: list[Shard], tiles: Iterable[Tile]
+) -> list[int]:
+    """Shards and preview; the tiles of each class."""
     sheet, counts = ContactSheet(), [0] * len(cohort.classes)
     for image, label in write_shards(part, cohort, shards, tiles):
         sheet.add(image)
         counts[label] += 1
     (part / PREVIEW_NAME).write_bytes(sheet.to_png())
+    return counts
+
+
+def _sign(
+    part: Path,
+    cohort: Cohort,
+    shards: list[Shard],
+    counts: list[int],
+    audit: AuditResult,
+    key: SiteKey,
+    forbidden: Secrets | None,
+) -> Manifest:
+    """Every other file: both statements are built, then all is searched, and only then signed."""
+    digests = _describe(part, cohort, counts, audit)
+    about = [(name, sha) for name, sha in digests if name.endswith(".h5")]
+    audit_payload = audit_statement(audit, about).to_bytes()
+    draft = Manifest(
+        cohort=cohort,
+        class_counts=tuple(counts),
+        shards=tuple(shards),
+        audit_sha256=_NOT_SIGNED,
+        audit_verdict=audit.verdict,
+        key_id=key.key_id,
+        software=__version__,
+        files=tuple(sorted([*digests, (AUDIT_NAME, _NOT_SIGNED)])),
+    )
+    if forbidden is not None:
+        _check_words(
+            part,
+            {AUDIT_NAME: audit_payload, MANIFEST_NAME: manifest_statement(draft).to_bytes()},
+            Search(forbidden, public_texts(cohort, audit)),
+        )
+    audit_bytes = Envelope.sign(audit_payload, key).to_bytes()
+    (part / AUDIT_NAME).write_bytes(audit_bytes)
+    digest = hashlib.sha256(audit_bytes).hexdigest()
+    files = tuple(sorted([*digests, (AUDIT_NAME, digest)]))
+    manifest = replace(draft, audit_sha256=digest, files=files)
+    envelope = Envelope.sign(manifest_statement(manifest).to_bytes(), key)
+    (part / MANIFEST_NAME).write_bytes(envelope.to_bytes())
+    return manifest
+
+
+def _describe(
+    part: Path, cohort: Cohort, counts: list[int], audit: AuditResult
+) -> list[tuple[str, str]]:
+    """Write card and metadata; name and SHA-256 of every file so far."""
     (part / CARD_NAME).write_text(render_card(cohort, counts, audit), encoding="utf-8")
-    digests = _digests(part)
+    digests = [(path.name, file_sha256(path)) for path in sorted(part.iterdir())]
     metadata = croissant(
         cohort, counts, [(name, sha, (part / name).stat().st_size) for name, sha in digests]
     )
     (part / CROISSANT_NAME).write_bytes(canonical_json(metadata))
-    about = [(name, sha) for name, sha in digests if name.endswith(".h5")]
-    audit_bytes = Envelope.sign(audit_statement(audit, about).to_bytes(), key).to_bytes()
-    (part / AUDIT_NAME).write_bytes(audit_bytes)
-    small = [(name, file_sha256(part / name)) for name in (CROISSANT_NAME, AUDIT_NAME)]
-    return Manifest(
-        cohort=cohort,
-        class_counts=tuple(counts),
-        shards=tuple(shards),
-        audit_sha256=hashlib.sha256(audit_bytes).hexdigest(),
-        audit_verdict=audit.verdict,
-        key_id=key.key_id,
-        software=__version__,
-        files=tuple(sorted([*digests, *small])),
+    return [*digests, (CROISSANT_NAME, file_sha256(part / CROISSANT_NAME))]
+
+
+def _check_words(part: Path, payloads: Mapping[str, bytes], search: Search) -> None:
+    """Refuse what holds a forbidden word. The word itself goes to the traceback only."""
+    in_files = (finding for path in sorted(part.iterdir()) for finding in search.in_file(path))
+    in_payloads = (
+        finding for name, payload in payloads.items() for finding in search.in_text(name, payload)
     )
+    if found := next(chain(in_files, in_payloads), None):
+        error = ReleaseRefusedError(
+            f"{found.file} holds {found.what}, and a bundle identifies no one",
+            "nothing was signed; see the report for where it comes from: a label, or a name in "
+            "site.toml",
+        )
+        error.add_note(f"found: {found.private}")
+        raise error
 
 
-def _digests(part: Path) -> list[tuple[str, str]]:
-    return [(path.name, file_sha256(path)) for path in sorted(part.iterdir())]
-
-
-def _check_release(audit: AuditResult) -> None:
+def _check_release(audit: AuditResult, required_tests: Sequence[str] | None) -> None:
     if audit.verdict == "PASS":
-        return
+        return check_complete(audit, required_tests)
     if audit.verdict == "INVALID":
         raise ReleaseRefusedError(
             "the privacy checks are INVALID: they did not catch the copies planted to test them",

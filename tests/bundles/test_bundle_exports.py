@@ -7,13 +7,17 @@ from pixcell_share.bundles import _codec
 def test_exports_are_pinned() -> None:
     """What a person may import. A name that goes away breaks someone: say so in the changes."""
     assert pixcell_share.bundles.__all__ == [
+        "REQUIRED_TESTS",
         "AuditResult",
         "AuditTest",
         "BundleSummary",
         "Cohort",
+        "Finding",
         "GenerationSettings",
         "Manifest",
         "PublicKey",
+        "Requirement",
+        "Secrets",
         "Shard",
         "SiteKey",
         "Verdict",
