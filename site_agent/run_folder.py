@@ -78,16 +78,6 @@ class SlideState:
         return SlideState(slide_id=self.slide_id, source=self.source, reason=error.diagnostics())
 
 
-def source_of(record: SlideRecord) -> dict[str, Any]:
-    """What tells that a slide is the one that was worked on before."""
-    try:
-        stat = record.path.stat()
-        size, changed = stat.st_size, stat.st_mtime_ns
-    except OSError:
-        size, changed = -1, -1
-    return {"bytes": size, "changed_ns": changed, "mpp": record.mpp}
-
-
 class RunFolder:
     """Paths and states of one run."""
 
@@ -312,7 +302,7 @@ class RunFolder:
         if not path.exists():
             return None
         values = json.loads(path.read_text())
-        if values["source"] != source_of(record):
+        if values["source"] != record.stamp():
             self.forget(record.slide_id)
             return None
         return SlideState(**{**values, "notes": tuple(values["notes"])})
