@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixcell_share.bundles import SiteKey
-from pixcell_share.errors import AuditError
+from pixcell_share.errors import AuditError, SettingsError
 from pixcell_share.privacy import AuditSample, run_control
 from pixcell_share.privacy.authenticity import authenticity
 from pixcell_share.privacy.closest_record import closest_record
@@ -19,9 +19,11 @@ from pixcell_share.privacy.encoder_control import encoder_control
 from pixcell_share.privacy.gate import CohortFacts, Evidence
 from pixcell_share.privacy.linkage import patient_linkage
 from pixcell_share.privacy.membership import Membership
+from pixcell_share.privacy.power import holdout_needed
 from pixcell_share.privacy.retrieval import retrieval
 from pixcell_share.progress import View
 from pixcell_share.slides import SlideRecord
+from pixcell_share.training.record import trained_here
 from site_agent.clock import Clock
 from site_agent.groups import Groups, conditioning_tiles
 from site_agent.home import SiteConfig
@@ -29,9 +31,10 @@ from site_agent.inputs import UNLABELLED, patient_of
 from site_agent.membership import check_membership
 from site_agent.models import Models
 from site_agent.run_folder import RunFolder, SlideState, inventory_digest
+from site_agent.settings import SynthesisSettings
 from site_agent.steps.auditing import Auditor
 from site_agent.steps.checking import CheckedBlock, check_slides, final_image, released
-from site_agent.steps.conditions import Source
+from site_agent.steps.conditions import Promise, Source, promise_of
 from site_agent.steps.generation import Block
 from site_agent.steps.real_tiles import RealTiles
 from site_agent.steps.accepted import Accepted
@@ -40,6 +43,8 @@ _CONTROLS = "control choice v1"
 _ATTACKS = "attack choice v1"
 _NEGATIVES = 256
 _MEMBERS = 2000
+_WEAK = 0.3
+_FAINT = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +111,8 @@ def gather(
         membership=_membership(run, models, view, seed),
         **attacks,
     )
-    return Gathered(inventory, checked, accepted, real, evidence, sample, _weak(evidence, why), seed)
+    weak = _weak(evidence, promise_of(sources), why)
+    return Gathered(inventory, checked, accepted, real, evidence, sample, weak, seed)
 
 
 _ATTACKED = ("encoder_control", "retrieval", "linkage", "copying", "authenticity", "closest")
@@ -128,14 +134,28 @@ def _attack(sample: AuditSample, seed: int) -> dict[str, object]:
     }
 
 
-def _membership(
-    run: RunFolder, models: Models, view: View, seed: int
-) -> Membership | None:
+def _membership(run: RunFolder, models: Models, view: View, seed: int) -> Membership | None:
     if not run.settings.trained_on:
         return None
     return check_membership(
-        models.generator, run.settings.trained_on, limit=_MEMBERS, seed=seed, view=view
-    )
+        models.generator, run.settings.trained_on, limit=_MEMBERS, seed=seed, view=view,
+        record=trained_here(run.settings.model),
+    )  # fmt: skip
+
+
+def require_stores(settings: SynthesisSettings) -> None:
+    """Weights that were trained on a site's tiles may have memorised them: their stores are needed.
+
+    Raises:
+        SettingsError: the model's folder says that it was trained by ``pixcell-train``, and
+            ``--trained-on`` does not name the stores.
+    """
+    if trained_here(settings.model) is not None and not settings.trained_on:
+        raise SettingsError(
+            f"{settings.model} was trained by `pixcell-train`, and may remember its tiles",
+            "name the latent stores that it was trained on with --trained-on, so that the audit "
+            "can test whether they show",
+        )
 
 
 class _Synthetic:
@@ -206,17 +226,19 @@ def _facts(
     )
 
 
-def _weak(evidence: Evidence, why: str) -> tuple[str, ...]:
-    """What a reader must know about the power of this audit."""
-    from pixcell_share.privacy.power import holdout_needed
-
+def _weak(evidence: Evidence, promise: Promise | None, why: str) -> tuple[str, ...]:
+    """What a reader must know about the power of this audit, and about what noise has left."""
     found = [why] if why else []
-    linkage = evidence.linkage
-    if linkage is not None and linkage.detectable > 0.3:
-        facts = evidence.facts
+    linkage, facts = evidence.linkage, evidence.facts
+    if linkage is not None and linkage.detectable > _WEAK:
         found.append(
-            f"With {facts.patients} patients in the cohort and {facts.holdout_patients} set aside, "
-            f"linking fewer than {linkage.detectable:.0%} of the patients would have gone "
-            f"unnoticed. About {holdout_needed(0.3)} patients set aside are needed to notice 30 %."
+            f"With {facts.patients} patients in the cohort and {facts.holdout_patients} set "
+            f"aside, linking fewer than {linkage.detectable:.0%} of the patients would have gone "
+            f"unnoticed; to notice {_WEAK:.0%} takes about {holdout_needed(_WEAK)} set aside."
+        )
+    if promise is not None and promise.class_signal < _FAINT:
+        found.append(
+            "The noise of this epsilon hides what tells the classes apart: labels of the "
+            "synthetic tiles mean little. More patients, or a larger epsilon, would help."
         )
     return tuple(found)

@@ -15,7 +15,7 @@ from pixcell_share.errors import NoTissueError, ReleaseRefusedError
 from pixcell_share.progress import View
 from pixcell_share.slides import SlideRecord
 from site_agent.clock import Clock
-from site_agent.evidence import Gathered, gather
+from site_agent.evidence import Gathered, gather, require_stores
 from site_agent.groups import Groups, split_patients
 from site_agent.home import SiteHome
 from site_agent.inputs import UNLABELLED, find_records, patient_of
@@ -73,6 +73,7 @@ def synthesize(settings: SynthesisSettings, home: SiteHome, key: SiteKey, view: 
         StorageError: the disk is full; the same command goes on later.
     """
     began = time.monotonic()
+    require_stores(settings)
     records = find_records(settings)
     for label in {record.label for record in records if record.label}:
         check_name("label", label)  # now, and not after a night of generating

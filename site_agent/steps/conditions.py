@@ -9,7 +9,8 @@ under a name that holds the digest of what went in.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -205,9 +206,13 @@ class _Classes:
             secret=self._key.derive(_NOISE),
             per_patient=settings.max_tiles or _PER_PATIENT,
         )  # fmt: skip
-        guarantee = np.frombuffer(canonical_json(asdict(made.guarantee)), np.uint8)
+        promise = Promise(**{
+            "epsilon": made.guarantee.epsilon, "delta": made.guarantee.delta,
+            "signal": made.signal, "class_signal": float(min(made.class_signal)),
+        })  # fmt: skip
+        noted = np.frombuffer(canonical_json(asdict(promise)), np.uint8)
         return [
-            {"conditions": made.conditions[made.labels == number], "guarantee": guarantee}
+            {"conditions": made.conditions[made.labels == number], "promise": noted}
             for number in range(len(self._names))
         ]
 
@@ -217,14 +222,23 @@ def _stocked(place: Path) -> int:
         return len(stored["conditions"])
 
 
-def guarantee_of(sources: Sequence[Source]) -> Mapping[str, Any] | None:
-    """What the differential privacy of the conditions is, or None where there is none."""
-    import json
+@dataclass(frozen=True)
+class Promise:
+    """What differentially private conditions promise, and what is left in them."""
 
+    epsilon: float
+    delta: float
+    signal: float
+    """`DpConditions.signal`."""
+    class_signal: float
+    """The least of `DpConditions.class_signal`."""
+
+
+def promise_of(sources: Sequence[Source]) -> Promise | None:
+    """That of a cohort's conditions, or None where they are not differentially private."""
     for source in sources:
         if not source.slide:
             with np.load(source.stock) as stored:
-                if "guarantee" in stored.files:
-                    found: Mapping[str, Any] = json.loads(stored["guarantee"].tobytes())
-                    return found
+                if "promise" in stored.files:
+                    return Promise(**json.loads(stored["promise"].tobytes()))
     return None

@@ -24,7 +24,7 @@ from site_agent.groups import Groups
 from site_agent.home import SiteHome
 from site_agent.inputs import patient_of
 from site_agent.run_folder import RunFolder
-from site_agent.steps.conditions import guarantee_of
+from site_agent.steps.conditions import Promise, promise_of
 from site_agent.steps.release_order import release_order
 
 
@@ -127,13 +127,13 @@ class LastTests:
     # -- the ledger -----------------------------------------------------------------------
 
     @cached_property
-    def _guarantee(self) -> tuple[float, float] | None:
-        found = guarantee_of([block.source for block, _ in self._gathered.checked])
-        return None if found is None else (float(found["epsilon"]), float(found["delta"]))
+    def _promise(self) -> Promise | None:
+        return promise_of([block.source for block, _ in self._gathered.checked])
 
     def _exposures(self) -> dict[str, Exposure]:
         """What this release exposes of each patient of the cohort."""
-        epsilon, delta = self._guarantee or (None, 0.0)
+        promise = self._promise
+        epsilon, delta = (promise.epsilon, promise.delta) if promise else (None, 0.0)
         used = {place.slide_id for place in self._gathered.real.records}
         patients = {
             patient_of(r) for r in self._records
@@ -150,15 +150,14 @@ class LastTests:
         return self._budget(spent, passed=True)
 
     def _budget(self, spent: Spent | None, *, passed: bool) -> AuditTest:
-        epsilon, delta = self._guarantee or (0.0, 0.0)
-        limits = self._config.budget
+        promise, limits = self._promise, self._config.budget
         return AuditTest(
             name="budget",
             passed=passed,
             figures={
-                "private": int(self._guarantee is not None),
-                "epsilon": epsilon,
-                "delta": delta,
+                "private": int(promise is not None),
+                "epsilon": promise.epsilon if promise else 0.0,
+                "delta": promise.delta if promise else 0.0,
                 "total_epsilon": spent.epsilon if spent else 0.0,
                 "releases": spent.releases if spent else 0,
                 "sequence": spent.sequence if spent else 0,
