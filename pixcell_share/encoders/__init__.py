@@ -2,6 +2,12 @@
 
 from pixcell_share.encoders.encoder import Encoder, embed_grid, encoder_spec, load_encoder
 from pixcell_share.encoders.registry import ENCODERS
+from pixcell_share.encoders.second import (
+    SecondEncoder,
+    require_independent,
+    second_encoder,
+    second_encoder_name,
+)
 from pixcell_share.encoders.spec import EncoderSpec, Licence, LoadRequest
 from pixcell_share.encoders.transform import TileTransform
 
@@ -11,8 +17,12 @@ __all__ = [
     "EncoderSpec",
     "Licence",
     "LoadRequest",
+    "SecondEncoder",
     "TileTransform",
     "embed_grid",
     "encoder_spec",
     "load_encoder",
+    "require_independent",
+    "second_encoder",
+    "second_encoder_name",
 ]

@@ -4,7 +4,7 @@ Only weights that were trained on a site's own tiles are asked: what a public ge
 *conditioned* on has left no trace in it. The attacks read `membership_scores`; what counts is the
 share of members found while hardly anyone else is suspected (Carlini et al., S&P 2022,
 arXiv:2112.03570), not the average. Intervals resample patients, since tiles of one patient are
-alike.
+alike; with fewer than about twenty patients on a side they are too narrow.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixcell_share.errors import AuditError
-from pixcell_share.privacy.intervals import Estimate, Share
+from pixcell_share.privacy.bootstrap import DRAWS, Resample, percentile, share_of
+from pixcell_share.privacy.intervals import Estimate
 from pixcell_share.privacy.membership_scores import MembershipScores
 
 Floats = NDArray[np.float64]
@@ -25,8 +26,6 @@ Ints = NDArray[np.int64]
 ALPHA = 0.9
 """Weight of the gain beside the loss in CLiD's threshold. Zhai et al. choose it on a shadow model;
 an audit has none, so it is fixed."""
-DRAWS = 1000
-"""Bootstrap draws."""
 _RATES = (0.01, 0.001)
 _BLOCK = 2**24
 """Numbers held at once while bootstrapping."""
@@ -170,12 +169,14 @@ def curve(
         )
     if not (np.isfinite(member).all() and np.isfinite(other).all()):
         raise AuditError("a membership score is not finite", "run again with --dtype fp32")
-    found = _Ranks(member, other).resampled(member_patients, other_patients, seed, draws)
-    patients = len(np.unique(member_patients))
+    rng = np.random.default_rng(seed)
+    mine = Resample.of(member_patients, rng, draws)
+    theirs = Resample.of(other_patients, rng, draws)
+    (auc, tpr_1, tpr_01), *_ = values = _Ranks(member, other).resampled(mine, theirs)
     return Curve(
-        auc=_estimate(found[:, 0]),
-        tpr_1=_estimate_share(found[:, 1], patients),
-        tpr_01=_estimate_share(found[:, 2], patients),
+        auc=percentile(auc, values[1:, 0]),
+        tpr_1=share_of(tpr_1, values[1:, 1], mine.patients),
+        tpr_01=share_of(tpr_01, values[1:, 2], mine.patients),
         resolvable_1=allowed(_RATES[0], len(other)) > 0,
         resolvable_01=allowed(_RATES[1], len(other)) > 0,
     )
@@ -197,18 +198,15 @@ class _Ranks:
         # Members up to each of the others' scores: where a threshold cuts them.
         self._cut = np.searchsorted(self._member, self._other, side="right")
 
-    def resampled(
-        self, member_patients: Ints, other_patients: Ints, seed: int, draws: int
-    ) -> Floats:
-        """(1 + draws, 3): AUC and both rates, of the groups as they are and of each draw."""
-        rng = np.random.default_rng(seed)
+    def resampled(self, mine: Resample, theirs: Resample) -> Floats:
+        """(1 + D, 3): AUC and both rates, of the groups as they are and of each draw."""
         found = [self._figures(np.ones((1, len(self._member))), np.ones((1, len(self._other))))]
+        draws = len(mine.counts)
         step = max(1, _BLOCK // (len(self._member) + len(self._other)))
         for start in range(0, draws, step):
-            count = min(step, draws - start)
-            mine = _weights(member_patients, count, rng)[:, self._order]
-            theirs = _weights(other_patients, count, rng)[:, self._other_order]
-            found.append(self._figures(mine, theirs))
+            part = slice(start, start + step)
+            weights = mine.of_tiles(part)[:, self._order]
+            found.append(self._figures(weights, theirs.of_tiles(part)[:, self._other_order]))
         return np.concatenate(found)
 
     def _figures(self, mine: Floats, theirs: Floats) -> Floats:
@@ -233,27 +231,3 @@ class _Ranks:
 def _cumulated(weights: Floats) -> Floats:
     """(B, N + 1): weight of the first n tiles."""
     return np.concatenate([np.zeros((len(weights), 1)), np.cumsum(weights, axis=1)], axis=1)
-
-
-def _weights(patients: Ints, draws: int, rng: np.random.Generator) -> Floats:
-    """(draws, N): how often the patient of each tile was drawn."""
-    names, number = np.unique(patients, return_inverse=True)
-    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-    weights: Floats = drawn[:, number].astype(np.float64)
-    return weights
-
-
-def _estimate(found: Floats) -> Estimate:
-    low, high = np.quantile(found[1:], (0.025, 0.975))
-    return Estimate(float(found[0]), float(low), float(high))
-
-
-def _estimate_share(found: Floats, patients: int) -> Estimate:
-    """As `_estimate`; where none or all were found, every draw is the same and says nothing of
-    what was not seen: then the interval is Wilson's for none or all of the patients."""
-    estimate = _estimate(found)
-    seen = min(max(estimate.value, 0.0), 1.0)
-    if seen in (0.0, 1.0):
-        low, high = Share(round(seen * patients), patients).interval
-        return Estimate(seen, min(low, estimate.low), max(high, estimate.high))
-    return Estimate(seen, estimate.low, estimate.high)

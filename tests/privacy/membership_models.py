@@ -70,3 +70,11 @@ def learn_by_heart(model: PixCell, group: Group, steps: int = 400) -> None:
         objective(model.transformer, batch).total.backward()
         optimizer.step()
     model.transformer.eval().requires_grad_(False)
+
+
+def predicting(model: PixCell, prediction: str) -> PixCell:
+    """The same weights, whose first outputs are read as another prediction."""
+    scheduler = type(model.new_scheduler()).from_config(
+        model.new_scheduler().config, prediction_type=prediction
+    )
+    return PixCell(model.transformer, model.codec, scheduler)
