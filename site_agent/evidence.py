@@ -19,7 +19,7 @@ from pixcell_share.privacy.encoder_control import encoder_control
 from pixcell_share.privacy.gate import CohortFacts, Evidence
 from pixcell_share.privacy.linkage import patient_linkage
 from pixcell_share.privacy.membership import Membership
-from pixcell_share.privacy.power import holdout_needed
+from pixcell_share.privacy.power import detectable_residual
 from pixcell_share.privacy.retrieval import retrieval
 from pixcell_share.progress import View
 from pixcell_share.slides import SlideRecord
@@ -45,6 +45,7 @@ _NEGATIVES = 256
 _MEMBERS = 2000
 _WEAK = 0.3
 _FAINT = 0.5
+_TOTALS = (10, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 500, 1000)
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,6 +227,14 @@ def _facts(
     )
 
 
+def _patients_needed() -> int:
+    """Patients in all, a fifth of them set aside, for an audit that notices `_WEAK`."""
+    return next(
+        total for total in _TOTALS
+        if detectable_residual(total - total // 5, total // 5) <= _WEAK
+    )  # fmt: skip
+
+
 def _weak(evidence: Evidence, promise: Promise | None, why: str) -> tuple[str, ...]:
     """What a reader must know about the power of this audit, and about what noise has left."""
     found = [why] if why else []
@@ -234,7 +243,7 @@ def _weak(evidence: Evidence, promise: Promise | None, why: str) -> tuple[str, .
         found.append(
             f"With {facts.patients} patients in the cohort and {facts.holdout_patients} set "
             f"aside, linking fewer than {linkage.detectable:.0%} of the patients would have gone "
-            f"unnoticed; to notice {_WEAK:.0%} takes about {holdout_needed(_WEAK)} set aside."
+            f"unnoticed; to notice {_WEAK:.0%} takes about {_patients_needed()} patients in all."
         )
     if promise is not None and promise.class_signal < _FAINT:
         found.append(
