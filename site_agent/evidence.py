@@ -21,6 +21,7 @@ from pixcell_share.privacy.linkage import patient_linkage
 from pixcell_share.privacy.membership import Membership
 from pixcell_share.privacy.power import detectable_residual
 from pixcell_share.privacy.retrieval import retrieval
+from pixcell_share.privacy.whitening import whitened
 from pixcell_share.progress import View
 from pixcell_share.slides import SlideRecord
 from pixcell_share.training.record import trained_here
@@ -98,7 +99,7 @@ def gather(
     )  # fmt: skip
     sample, why = None, ""
     try:
-        sample = auditor.sample(accepted)
+        sample = whitened(auditor.sample(accepted))
         attacks = _attack(sample, _seed(key, _ATTACKS, seed))
     except AuditError as error:
         why = f"{error.cause}: {error.remedy}"

@@ -12,6 +12,7 @@ from rich.table import Table
 from pixcell_share.bundles import SiteKey
 from pixcell_share.console import output, print_json
 from pixcell_share.errors import SettingsError
+from pixcell_share.privacy import ledger
 from pixcell_share.privacy.ledger import Budget, LedgerState
 from site_agent.auditing import AuditOutcome
 from site_agent.doctor import Check, exit_code, print_checks
@@ -187,12 +188,11 @@ def show_frontier(found: Frontier, as_json: bool) -> None:
 def show_ledger(state: LedgerState, budget: Budget, as_json: bool) -> None:
     """What the patients took part in, without their names."""
     if as_json:
-        print_json({**asdict(state), "budget": asdict(budget)})
+        print_json(ledger.describe(state, budget))
         return
-    _out.print(f"entries   {state.sequence}, chain and signatures hold")
-    _out.print(f"releases  {state.releases} signed or charged, of {state.patients} patients")
-    _out.print(f"most for one patient: {state.most_releases} of {budget.releases} releases, "
-               f"epsilon {state.most_epsilon:g} of {budget.epsilon:g}")  # fmt: skip
+    _out.print("the chain and every signature hold")
+    for line in ledger.lines(state, budget):
+        _out.print(line)
 
 
 def show_paths(verb: str, paths: Sequence[Path], as_json: bool) -> None:

@@ -14,17 +14,15 @@ from pixcell_share.bundles.audit import AuditResult, AuditTest
 from pixcell_share.errors import SettingsError
 from pixcell_share.privacy.authenticity import Authenticity
 from pixcell_share.privacy.closest_record import ClosestRecord
-from pixcell_share.privacy.data_copying import DataCopying
-from pixcell_share.privacy.encoder_control import EncoderControl
-from pixcell_share.privacy.copy_tests import Scores, nearest_test, planted_test
-from pixcell_share.privacy.intervals import Estimate
 from pixcell_share.privacy.control import ControlResult
+from pixcell_share.privacy.data_copying import DataCopying
+from pixcell_share.privacy.encoder_control import DISTINCT, EncoderControl
+from pixcell_share.privacy.copy_tests import Scores, nearest_test, planted_test
+from pixcell_share.privacy.intervals import Estimate, Share
 from pixcell_share.privacy.linkage import Linkage
 from pixcell_share.privacy.membership import Membership
 from pixcell_share.privacy.near_copies import NearCopySettings
 from pixcell_share.privacy.retrieval import Retrieval
-
-_VOID = ("planted_copies", "second_encoder", "patient_linkage_computed")
 
 
 @dataclass(frozen=True)
@@ -133,11 +131,8 @@ def judge(
         public: counts, rates and intervals, never a figure of one patient or one tile.
     """
     tests = (*_copies(evidence), *_attacks(evidence, limits), _cohort(evidence.facts, limits), *last)
-    void = evidence.encoder_control is None or evidence.linkage is None
-    valid = evidence.control.valid and not void and bool(
-        evidence.encoder_control and evidence.encoder_control.valid
-    )
-    if not valid:
+    seeing = evidence.encoder_control is not None and evidence.encoder_control.valid
+    if not (evidence.control.valid and seeing and evidence.linkage):
         return AuditResult("INVALID", tests)
     return AuditResult("PASS" if all(test.passed for test in tests) else "REFUSE", tests)
 
@@ -182,3 +177,108 @@ def _spread(name: str, estimate: Estimate) -> dict[str, float]:
         f"{name}_low": round(float(estimate.low), 6),
         f"{name}_high": round(float(estimate.high), 6),
     }
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 6)
+
+
+def _second_encoder(control: EncoderControl) -> AuditTest:
+    return AuditTest(
+        name="second_encoder",
+        passed=control.valid,
+        figures={
+            "real_tiles": control.real_tiles,
+            "dim": control.dim,
+            "distinct": _rounded(control.distinct.value),
+            **_spread("ceiling", control.ceiling.residual),
+        },
+        limit={"distinct": DISTINCT},
+    )
+
+
+def _retrieval(found: Retrieval, limit: float) -> AuditTest:
+    return AuditTest(
+        name="retrieval",
+        passed=found.excess.value <= limit,
+        figures={
+            "tiles": found.tiles,
+            "gallery": found.gallery,
+            **_spread("rank_1", found.rank_1),
+            "control_1": _rounded(found.control_1),
+            **_spread("rank_5", found.rank_5),
+            "control_5": _rounded(found.control_5),
+            **_spread("excess", found.excess),
+            **_spread("patient_1", found.patient_1),
+        },
+        limit={"excess": limit},
+    )
+
+
+def _linkage(found: Linkage, limits: GateLimits) -> AuditTest:
+    return AuditTest(
+        name="patient_linkage",
+        passed=found.residual.value <= limits.linkage_residual
+        and found.detectable <= limits.linkage_detectable,
+        figures={
+            "patients": found.attack.total,
+            "holdout_patients": found.control.total,
+            "tiles_held": found.tiles_held,
+            **_share("attack", found.attack),
+            **_share("control", found.control),
+            **_spread("residual", found.residual),
+            **_spread("auc", found.auc),
+            "detectable": _rounded(found.detectable),
+        },
+        limit={"residual": limits.linkage_residual, "detectable": limits.linkage_detectable},
+    )
+
+
+def _share(name: str, share: Share) -> dict[str, float]:
+    low, high = share.interval
+    return {
+        f"{name}_rate": _rounded(share.value),
+        f"{name}_low": _rounded(low),
+        f"{name}_high": _rounded(high),
+    }
+
+
+def _copying(found: DataCopying, limit: float | None) -> AuditTest:
+    return AuditTest(
+        name="data_copying",
+        passed=limit is None or found.c_t.value >= limit,
+        figures={**_spread("c_t", found.c_t), "cells": found.cells},
+        limit={} if limit is None else {"c_t": limit},
+    )
+
+
+def _authenticity(found: Authenticity) -> AuditTest:
+    return AuditTest(
+        name="authenticity",
+        passed=True,
+        figures={
+            **_spread("authentic", found.authentic),
+            **_spread("control", found.control),
+        },
+    )
+
+
+def _closest(found: ClosestRecord, limit: float | None) -> AuditTest:
+    return AuditTest(
+        name="closest_record",
+        passed=limit is None or found.nearer.value <= limit,
+        figures={
+            **_spread("nearer", found.nearer),
+            "ratio": _rounded(found.ratio),
+            "ratio_control": _rounded(found.ratio_control),
+        },
+        limit={} if limit is None else {"nearer": limit},
+    )
+
+
+def _membership(found: Membership, limit: float) -> AuditTest:
+    worst = max(found.loss.tpr_1.value, found.clid.tpr_1.value)
+    figures = {name: _rounded(value) for name, value in found.figures().items()}
+    return AuditTest(
+        name="membership", passed=worst <= limit, figures=figures, limit={"tpr_1": limit}
+    )

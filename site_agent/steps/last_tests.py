@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import socket
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,7 @@ from pixcell_share.privacy.gate import judge
 from pixcell_share.privacy.ledger import Exposure, Spent
 from pixcell_share.slides import SlideRecord
 from site_agent.evidence import Gathered
-from site_agent.groups import Groups
+from site_agent.groups import Groups, conditioning_tiles
 from site_agent.home import SiteHome
 from site_agent.inputs import patient_of
 from site_agent.run_folder import RunFolder
@@ -75,7 +76,7 @@ class LastTests:
         evidence, limits = self._gathered.evidence, self._config.limits
         attributes = self._attributes(folder)
         passed = judge(evidence, limits, [attributes]).verdict == "PASS"
-        budget = self._charged() if passed else self._budget(None, passed=True)
+        budget = self._charged() if passed else self._reckoned()
         self.result = judge(evidence, limits, [attributes, budget])
         return self.result
 
@@ -132,24 +133,36 @@ class LastTests:
 
     def _exposures(self) -> dict[str, Exposure]:
         """What this release exposes of each patient of the cohort."""
-        promise = self._promise
+        promise, key = self._promise, self._key
         epsilon, delta = (promise.epsilon, promise.delta) if promise else (None, 0.0)
-        used = {place.slide_id for place in self._gathered.real.records}
-        patients = {
-            patient_of(r) for r in self._records
-            if r.slide_id in used and self._groups.conditions(r)
-        }  # fmt: skip
-        return {name: Exposure(epsilon=epsilon, delta=delta) for name in sorted(patients)}
+        limit = self._run.settings.max_tiles
+        tiles: Counter[str] = Counter()
+        for record, state in self._gathered.real.used:
+            if self._groups.conditions(record):
+                tiles[patient_of(record)] += len(conditioning_tiles(state, limit, key))
+        return {
+            name: Exposure(epsilon=epsilon, delta=delta, tiles=count)
+            for name, count in sorted(tiles.items())
+            if count
+        }
 
     def _charged(self) -> AuditTest:
+        """The ledger's answer; it has charged the release where it agrees."""
+        exposures, budget = self._exposures(), self._config.budget
         try:
-            spent = self._ledger.spend(self.release_id, self._exposures(), self._config.budget)
+            return self._budget(self._ledger.spend(self.release_id, exposures, budget), passed=True)
         except ReleaseRefusedError as error:
             self.refusal = f"{error.cause}; {error.remedy}"
-            return self._budget(None, passed=False)
-        return self._budget(spent, passed=True)
+            return self._budget(
+                self._ledger.reckon(self.release_id, exposures, budget), passed=False
+            )
 
-    def _budget(self, spent: Spent | None, *, passed: bool) -> AuditTest:
+    def _reckoned(self) -> AuditTest:
+        """What the ledger would say; nothing is charged, since the release is refused anyway."""
+        spent = self._ledger.reckon(self.release_id, self._exposures(), self._config.budget)
+        return self._budget(spent, passed=not spent.passed)
+
+    def _budget(self, spent: Spent, *, passed: bool) -> AuditTest:
         promise, limits = self._promise, self._config.budget
         return AuditTest(
             name="budget",
@@ -158,9 +171,10 @@ class LastTests:
                 "private": int(promise is not None),
                 "epsilon": promise.epsilon if promise else 0.0,
                 "delta": promise.delta if promise else 0.0,
-                "total_epsilon": spent.epsilon if spent else 0.0,
-                "releases": spent.releases if spent else 0,
-                "sequence": spent.sequence if spent else 0,
+                "total_epsilon": spent.largest.epsilon,
+                "total_delta": spent.largest.delta,
+                "releases": spent.largest.releases,
+                "sequence": spent.mark.sequence if spent.mark else 0,
             },
-            limit={"epsilon": limits.epsilon, "releases": limits.releases},
+            limit={"epsilon": limits.epsilon, "delta": limits.delta, "releases": limits.releases},
         )

@@ -25,9 +25,9 @@ class RealTiles:
         self, run: RunFolder, records: Sequence[SlideRecord], states: Sequence[SlideState]
     ) -> None:
         self._run = run
-        used = [pair for pair in zip(records, states, strict=True) if pair[1].used]
-        self.records = [record for record, _ in used]
-        counts = [state.tiles for _, state in used]
+        self.used = [pair for pair in zip(records, states, strict=True) if pair[1].used]
+        self._records = [record for record, _ in self.used]
+        counts = [state.tiles for _, state in self.used]
         self.starts = [0, *np.cumsum(counts).tolist()]
         self._open: OrderedDict[str, tuple[Slide, NDArray[np.int64]]] = OrderedDict()
 
@@ -38,11 +38,11 @@ class RealTiles:
     def place(self, index: int) -> tuple[SlideRecord, int]:
         """The slide that real tile ``index`` lies on, and its position in the slide's grid."""
         slide = bisect_right(self.starts, index) - 1
-        return self.records[slide], index - self.starts[slide]
+        return self._records[slide], index - self.starts[slide]
 
     def index(self, slide_id: str, position: int) -> int:
         """The number of the real tile at ``position`` in a slide's grid."""
-        for record, start in zip(self.records, self.starts, strict=False):
+        for record, start in zip(self._records, self.starts, strict=False):
             if record.slide_id == slide_id:
                 return int(start) + position
         raise KeyError(slide_id)
@@ -72,7 +72,7 @@ class RealTiles:
     def near_copy_index(self, settings: NearCopySettings) -> NearCopyIndex:
         """An index of all fingerprints and embeddings, loaded a few thousand rows at a time."""
         index = NearCopyIndex(settings)
-        for record in self.records:
+        for record in self._records:
             prints = np.load(self._run.fingerprints(record.slide_id), mmap_mode="r")
             with read_features(self._run.features(record.slide_id)) as features:
                 for start in range(0, len(prints), _ROWS):
