@@ -59,6 +59,7 @@ class Gathered:
     real: RealTiles
     evidence: Evidence
     sample: AuditSample | None
+    """As embedded; the attacks see it whitened."""
     weak: tuple[str, ...]
     """What the audit could not have noticed, in sentences."""
     seed: int
@@ -99,8 +100,8 @@ def gather(
     )  # fmt: skip
     sample, why = None, ""
     try:
-        sample = whitened(auditor.sample(accepted))
-        attacks = _attack(sample, _seed(key, _ATTACKS, seed))
+        sample = auditor.sample(accepted)
+        attacks = _attack(whitened(sample), _seed(key, _ATTACKS, seed))
     except AuditError as error:
         why = f"{error.cause}: {error.remedy}"
         attacks = dict.fromkeys(_ATTACKED)
