@@ -173,7 +173,8 @@ def _check_sides(stores: Sequence[Path], regions: Mapping[Split, Sequence[_Regio
         SettingsError: a split is empty.
         DataError: a patient is on both sides.
     """
-    for split, what in (("train", "to train on"), ("holdout", "held out")):
+    kinds: Mapping[Split, str] = {"train": "to train on", "holdout": "held out"}
+    for split, what in kinds.items():
         if not regions[split]:
             names = ", ".join(map(str, stores)) or "no store"
             raise SettingsError(

@@ -25,7 +25,7 @@ _TIME = re.compile(
     | {_LOOSE_DAY}[./]{_LOOSE_MONTH}[./]{_YEAR}     # 24.12.2026
     | {_LOOSE_MONTH}/{_LOOSE_DAY}/{_YEAR}           # 12/24/2026
     | {_LOOSE_DAY}\s{_NAMES}\s{_YEAR}               # RFC 5322
-    | {_NAMES}\s{_LOOSE_DAY}(?:,|\s{_CLOCK})\s{_YEAR}   # C's asctime, and American English
+    | {_NAMES}\s{{1,2}}{_LOOSE_DAY}(?:,|\s{_CLOCK})\s{_YEAR} # C's asctime, and American English
     | {_CLOCK}
     )
     (?![0-9A-SU-Z])                                 # a T may follow: the time of day

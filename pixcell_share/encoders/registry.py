@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pixcell_share.encoders.nano import NANO_FOLDER, folder_spec
 from pixcell_share.encoders.remote_code import RemoteCodeSource
 from pixcell_share.encoders.spec import EncoderSpec, Licence
+from pixcell_share.encoders.texture import texture_spec
 from pixcell_share.encoders.timm_source import TimmSource
 from pixcell_share.encoders.torch_hub import TorchHubSource
 from pixcell_share.encoders.transform import TileTransform
@@ -162,6 +163,7 @@ def _dinov2_maker(size: str, registers: bool) -> Callable[[], EncoderSpec]:
 ENCODERS: Mapping[str, EncoderSpec] = _Registry(
     {
         "nano": _nano,
+        "texture": texture_spec,
         "uni2h": _uni2h,
         "virchow2": _virchow2,
         "hoptimus1": _hoptimus1,

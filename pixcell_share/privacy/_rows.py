@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor
 
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
+_CACHED = 64
+
 Metric = Literal["cosine", "euclidean", "product"]
 
 
@@ -29,6 +31,19 @@ class RowSource(Protocol):
 
 
 Rows = NDArray[np.floating] | RowSource
+
+
+class Portion(NamedTuple):
+    """Some rows, as a product takes them."""
+
+    rows: Tensor
+    """(K, D), centred."""
+    norms: Tensor
+    """(K,) of the centred rows, in double precision."""
+    along: Tensor
+    """(K,) their products with the centre."""
+    sizes: Tensor
+    """(K,) norms of the rows before they were centred."""
 
 
 class Side:
@@ -54,29 +69,38 @@ class Side:
         source = self._source
         return source[indices] if isinstance(source, np.ndarray) else source.take(indices)
 
-    def read(self, indices: Ints, kind: torch.dtype, device: str) -> tuple[Tensor, Tensor]:
-        """Ascending rows (K, D) for a product, and their norms (K,) in double precision.
+    def read(self, indices: Ints, kind: torch.dtype, device: str, centre: Tensor) -> Portion:
+        """Ascending rows (K, D) for a product.
+
+        Args:
+            indices: which.
+            kind: number format of the product.
+            device: where it is computed.
+            centre: (D,) in double precision, taken off every row.
 
         Raises:
             ValueError: a number is not finite, or a row of zeros has no cosine.
         """
-        found = np.ascontiguousarray(self.take(indices))
-        rows = torch.tensor(found, device=device).to(_wide(kind))
-        norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True, dtype=torch.float64)
-        if not bool(torch.isfinite(norms).all()) or (self._unit and bool((norms == 0).any())):
+        wide = torch.float64 if kind == torch.float64 else torch.float32
+        rows = torch.tensor(np.ascontiguousarray(self.take(indices)), device=device).to(wide)
+        sizes = _norms(rows)
+        if not bool(torch.isfinite(sizes).all()) or (self._unit and bool((sizes == 0).any())):
             raise ValueError("an embedding is zero or not finite")
         if self._unit:
-            rows /= norms
-            norms = torch.ones_like(norms)
-        return rows.to(kind), norms[:, 0]
+            rows /= sizes[:, None].to(wide)
+            sizes = torch.ones_like(sizes)
+        rows -= centre.to(wide)
+        return Portion(rows.to(kind), _norms(rows), (rows @ centre.to(wide)).double(), sizes)
 
     def _span(self, start: int, stop: int) -> NDArray[np.floating]:
         source = self._source
         return source[start:stop] if isinstance(source, np.ndarray) else source.read(start, stop)
 
 
-def _wide(kind: torch.dtype) -> torch.dtype:
-    return torch.float64 if kind == torch.float64 else torch.float32
+def _norms(rows: Tensor) -> Tensor:
+    """(K,) in double precision; on a CPU in portions that stay in its cache."""
+    parts = rows.split(_CACHED) if rows.device.type == "cpu" else (rows,)
+    return torch.cat([torch.linalg.vector_norm(p, dim=1, dtype=torch.float64) for p in parts])
 
 
 def pair_distances(

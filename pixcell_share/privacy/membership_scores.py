@@ -179,7 +179,8 @@ class _Question:
         if self._velocity:
             # v = signal eps - deviation x_0 (Salimans & Ho, arXiv:2202.00512, appendix D)
             predicted = signal * predicted + deviation * noisy
-        return (predicted - noise).square().flatten(2).mean(2).double()
+        error: Tensor = (predicted - noise).square().flatten(2).mean(2)
+        return error.double()
 
 
 def _stream(seed: int, row: int) -> np.random.Generator:

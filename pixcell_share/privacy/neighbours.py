@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ Precision = Literal["fp32", "tf32", "bf16"]
 BLOCK_BYTES = 1 << 28
 _QUERIES = 1024
 """Queries in a block."""
+_SAMPLED = 512
 _MARGIN: dict[Level, int] = {"bf16": 24, "tf32": 16, "fp32": 8, "fp64": 8}
 """Rows that a screen keeps beyond k: with more, fewer queries are screened again."""
 _LEVELS: dict[Precision, tuple[Level, ...]] = {
@@ -127,6 +128,16 @@ def _tensor(values: Ints, like: Tensor) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values)).to(like.device)
 
 
+class _Block(NamedTuple):
+    """Consecutive rows as a product takes them."""
+
+    start: int
+    rows: Tensor
+    """(W, D), centred, with zeros after the last."""
+    offsets: Tensor
+    """(R,)"""
+
+
 class _Search:
     """One search: screens, and decisions for the queries whose screen has lost nothing."""
 
@@ -147,7 +158,9 @@ class _Search:
             raise ValueError(f"queries of {self._queries.dim} numbers, rows of {self._rows.dim}")
         self._k, self._metric, self._forbidden = min(k, len(rows)), metric, forbidden
         self._device, self._bytes = device, block_bytes
-        self._longest = 0.0  # norm of a row
+        self._longest = 0.0  # norm of a centred row
+        self._size = 0.0  # and of one that is not
+        self._centre = self._middle()
 
     def run(self, levels: tuple[Level, ...]) -> Neighbours:
         """Screen, once more and finer where needed, and decide."""
@@ -162,55 +175,61 @@ class _Search:
                 undecided = undecided[lost]
         return found
 
+    def _middle(self) -> Tensor:
+        """Mean (D,) of some rows. Where embeddings lie close together and far from zero, products
+        of what is left without it are smaller, and so are their errors."""
+        which = np.unique(np.linspace(0, len(self._rows) - 1, _SAMPLED).astype(np.int64))
+        nowhere = torch.zeros(self._rows.dim, dtype=torch.float64, device=self._device)
+        return self._rows.read(which, torch.float64, self._device, nowhere).rows.mean(dim=0)
+
     def _screen(self, chosen: Ints, level: Level) -> tuple[Ints, NDArray[np.bool_]]:
         """The rows (Q, m) with the highest scores, and which may be among the nearest k."""
         count = min(self._k + _MARGIN[level], len(self._rows))
         kept = Kept.none(len(chosen), count, level, self._device)
-        units = torch.empty(len(chosen), dtype=torch.float64, device=self._device)
+        errors = torch.empty(len(chosen), dtype=torch.float64, device=self._device)
+        product = _screen.Product(level, self._device)
         with _screen.matrix_precision(level):
-            for start, rows, norms in self._row_blocks(level):
+            for block in self._row_blocks(level):
                 for first in range(0, len(chosen), _QUERIES):
                     part = slice(first, first + _QUERIES)
-                    units[part] = self._score(chosen[part], rows, norms, start, level, kept, part)
-        doubt = 2 * _screen.error(level, self._rows.dim) * units[:, None]
+                    scores, errors[part] = self._score(chosen[part], block, level, product)
+                    kept.merge(part, scores, block.start, ordered=level == "fp64")
         scores = kept.scores.double()
-        within = (scores >= scores[:, self._k - 1 : self._k] - doubt) & (scores > -torch.inf)
+        within = scores >= scores[:, self._k - 1 : self._k] - 2 * errors[:, None]
+        within &= scores > -torch.inf
         return kept.indices.cpu().numpy(), within.cpu().numpy()
 
-    def _row_blocks(self, level: Level) -> Iterator[tuple[int, Tensor, Tensor]]:
+    def _row_blocks(self, level: Level) -> Iterator[_Block]:
+        kind = _screen.stored(level)
         step = _screen.block_rows(self._bytes, self._rows.dim, _QUERIES, level)
         for start in range(0, len(self._rows), step):
             which = np.arange(start, min(start + step, len(self._rows)))
-            rows, norms = self._rows.read(which, _screen.stored(level), self._device)
-            self._longest = max(self._longest, float(norms.max()))
-            yield start, rows, norms
+            rows = self._rows.read(which, kind, self._device, self._centre)
+            if level != "fp64":  # the last screen knows them: what it rounds to must not change
+                self._longest = max(self._longest, float(rows.norms.max()))
+                self._size = max(self._size, float(rows.sizes.max()))
+            # With centre c, query c + q' and row c + r', up to what all rows share: their product
+            # is q' r' + c r', and minus half their squared distance is q' r' - |r'|^2 / 2.
+            offsets = -rows.norms.square() / 2 if self._metric == "euclidean" else rows.along
+            yield _Block(start, _screen.padded(rows.rows), offsets)
 
     def _score(
-        self,
-        chosen: Ints,
-        rows: Tensor,
-        norms: Tensor,
-        start: int,
-        level: Level,
-        kept: Kept,
-        part: slice,
-    ) -> Tensor:
-        """Take the scores of a block of queries with a block of rows into ``kept``.
-
-        Returns:
-            (q,) the largest score that each query could have: the unit of its error.
-        """
-        queries, lengths = self._queries.read(chosen, _screen.stored(level), self._device)
-        scores = _screen.product(queries, rows)
-        units = lengths * self._longest
-        if self._metric == "euclidean":
-            scores[:, : len(rows)] -= (norms.square() / 2).to(scores.dtype)
-            units = units + self._longest**2 / 2
-        self._forbidden.strike(scores, chosen, start, start + len(rows))
+        self, chosen: Ints, block: _Block, level: Level, product: _screen.Product
+    ) -> tuple[Tensor, Tensor]:
+        """Scores (q, R) of some queries with a block, and (q,) their largest errors."""
+        kind = _screen.stored(level)
+        queries = self._queries.read(chosen, kind, self._device, self._centre)
+        scores = product(queries.rows, block.rows, block.offsets)
+        self._forbidden.strike(scores, chosen, block.start, block.start + len(block.offsets))
+        centre = float(self._centre.norm())
+        spread = _screen.Spread(
+            product=queries.norms * self._longest,
+            offset=centre * self._longest,
+            size=(queries.sizes + self._size + centre).square(),
+        )
         if level == "fp64":
-            scores = _screen.level_out(scores, units[:, None])
-        kept.merge(part, scores, start, ordered=level == "fp64")
-        return units
+            scores = _screen.level_out(scores, spread)
+        return scores, _screen.error(level, self._rows.dim, spread)
 
     def _decide(
         self, chosen: Ints, kept: Ints, within: NDArray[np.bool_], found: Neighbours

@@ -1,4 +1,4 @@
-"""The geometry of the report's charts; the template draws them as SVG."""
+"""The geometry of the charts of both pages; the templates draw them as SVG."""
 
 from __future__ import annotations
 

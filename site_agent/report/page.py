@@ -1,4 +1,7 @@
-"""The private report of a run: one HTML file that shows real tissue and stays at the site.
+"""The private report of a run: slides, counts, times and pictures, with the verdict in a sentence.
+
+One HTML file that shows real tissue and stays at the site; what the verdict rests on is on the
+privacy officer's page (`audit_page`).
 
 It loads nothing, runs no script, and needs no network: styles, charts and pictures are inside.
 """
@@ -9,17 +12,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from numpy.typing import NDArray
-
 from pixcell_share.bundles.audit import AuditResult
-from pixcell_share.files import atomic_path
-from pixcell_share.privacy import ControlResult, NearCopySettings
 from pixcell_share.weights import ModelIdentity
-from site_agent.report.charts import StageTime, histogram, time_bars
-from site_agent.report.images import Images, aligned_uri, thumbnail_uri, tile_uri
-from site_agent.report.words import check_words, headline, quantity, sentence
+from site_agent.report.audit_verdict import sentence
+from site_agent.report.charts import StageTime, time_bars
+from site_agent.report.environment import write_page
+from site_agent.report.images import Images, thumbnail_uri
+from site_agent.report.words import headline
+
+_NOT_AUDITED = "The audit did not run. Nothing was signed and nothing may leave the site."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +40,12 @@ class SlideRow:
     height: int = 0
     tiles: int = 0
     """Real tiles found."""
-    synthetic: int = 0
-    """Synthetic tiles released."""
-    dropped: int = 0
+    synthetic: int | None = 0
+    """Synthetic tiles meant for release; None where they descend from many slides together."""
+    dropped: int | None = 0
     """Draws given up because every attempt came too close to a real tile."""
+    set_aside: bool = False
+    """Whether the patient is in the control group and conditioned nothing."""
     notes: tuple[str, ...] = ()
     reason: str | None = None
     """Why the slide was left out; None where it was used."""
@@ -54,31 +57,14 @@ class SlideRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A real tile and the synthetic tiles that were made from its embedding."""
+    """Real tiles and the synthetic tiles that were made from their embeddings."""
 
-    slide_id: str
-    x: int
-    y: int
-    """Top left of the real tile in pixels of the finest level."""
-    real: Images
+    caption: str
+    """Where the real tiles lie, or what stood for them."""
+    real: tuple[Images, ...]
+    """The tile, or several where patients were mixed; none with noised statistics of a class."""
     synthetic: tuple[Images, ...]
     """One per draw, in order."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClosePair:
-    """A synthetic tile beside the real tile that it comes closest to."""
-
-    synthetic: Images
-    real: Images
-    slide_id: str
-    """Slide of the real tile."""
-    x: int
-    y: int
-    score: float
-    """Correlation or cosine."""
-    fate: str = "released"
-    """``released``, ``drawn again`` or ``dropped``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,15 +89,7 @@ class Report:
     site: str
     """The name that the site chose for itself."""
     audit: AuditResult | None
-    """Verdict of the privacy checks; None where they did not run, and nothing was signed."""
-    control: ControlResult | None
-    """What the planted copies showed."""
-    limits: NearCopySettings
-    """From which score a tile counts as a near copy."""
-    encoder: str
-    """The encoder in which tiles were compared."""
-    real_tiles: int
-    """Real tiles that every synthetic tile was compared with."""
+    """The verdict; None where the audit did not run, and nothing was signed."""
     bundle: str | None
     """Digest of the signed bundle; None where nothing was signed."""
     settings: Sequence[tuple[str, str]]
@@ -125,15 +103,9 @@ class Report:
     slides: Iterable[SlideRow]
     pairs: Iterable[Pair]
     """About two dozen."""
-    closest_in_pixels: Iterable[ClosePair]
-    """Highest correlation first."""
-    closest_in_encoder: Iterable[ClosePair]
-    """Highest cosine first."""
-    pixel_scores: NDArray[np.floating]
-    """(N,) correlation of every checked tile with its nearest real tile."""
-    encoder_scores: NDArray[np.floating]
-    """(N,) cosine of the same."""
     times: Sequence[StageTime]
+    audit_page: str = "audit.html"
+    """The privacy officer's page, beside this one."""
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -142,37 +114,19 @@ def write_report(path: Path, report: Report) -> None:
     Raises:
         StorageError: the disk is full, or the folder cannot be written.
     """
-    limits, control = report.limits, report.control
-    encoder_limit = control.encoder_limit if control else limits.embedding_limit
-    template = _environment().get_template("report.html")
-    parts = template.generate(
+    audit = report.audit
+    write_page(
+        path,
+        "report.html",
         report=report,
-        headline=headline(report.audit),
-        sentence=sentence(report.audit, report.control, report.real_tiles),
+        headline=headline(audit),
+        sentence=sentence(audit, signed=report.bundle is not None) if audit else _NOT_AUDITED,
         slides=[_encoded(slide) for slide in report.slides],
-        in_pixels=histogram(report.pixel_scores, limits.pixel_limit),
-        in_encoder=histogram(report.encoder_scores, encoder_limit),
-        encoder_limit=encoder_limit,
         bars=time_bars(report.times),
     )
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
-        stream.writelines(parts)
 
 
 def _encoded(slide: SlideRow) -> tuple[SlideRow, str | None]:
     """The slide without its pixels, and its thumbnail as text: it is shown after the table."""
     uri = None if slide.thumbnail is None else thumbnail_uri(slide.thumbnail)
     return replace(slide, thumbnail=None), uri
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("site_agent", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(quantity=quantity, tile_uri=tile_uri)
-    environment.globals.update(aligned_uri=aligned_uri, check_words=check_words)
-    return environment

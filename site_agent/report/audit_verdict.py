@@ -1,0 +1,196 @@
+"""The verdict in sentences: why, by how much, and what the audit could not have noticed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pixcell_share.bundles.audit import AuditResult, AuditTest
+from site_agent.report.intervals import spread
+from site_agent.report.words import count, number, percent, quantity
+
+Numbers = Mapping[str, float | int]
+_NOT_SIGNED = "Nothing was signed, and nothing may leave the site."
+
+
+def sentence(audit: AuditResult, *, signed: bool) -> str:
+    """The verdict with its reason, in a sentence or two.
+
+    Args:
+        audit: the verdict and its tests.
+        signed: whether a bundle was signed.
+    """
+    if audit.verdict == "INVALID":
+        return f"{_why_invalid(audit)} So the audit says nothing about this cohort. {_NOT_SIGNED}"
+    if audit.verdict == "REFUSE":
+        first, *more = reasons(audit)
+        others = f" {count(len(more), 'more limit').capitalize()} did not hold." if more else ""
+        return f"{first}{others} {_NOT_SIGNED}"
+    held = f"No limit of the site was passed in {count(len(audit.tests), 'test')}."
+    end = "" if signed else " No bundle was signed with this audit."
+    return " ".join(part for part in (held, _noticed(audit), _linked(audit)) if part) + end
+
+
+def _why_invalid(audit: AuditResult) -> str:
+    known = {test.name: test for test in audit.tests}
+    planted, second = known.get("planted_copies"), known.get("second_encoder")
+    if planted is None or not planted.figures.get("planted"):
+        return "No copy could be planted to show that copies would be noticed."
+    if not planted.passed:
+        return " ".join(_breaches(planted)) or "Too many of the planted copies were missed."
+    if second is None or "patient_linkage" not in known:
+        return (
+            "There was no control group to compare with: no patient was set aside, or there was "
+            "nothing to attack."
+        )
+    if not second.passed:
+        return "The second encoder, which the attacks look through, cannot tell real tiles apart."
+    return "A control of the audit itself did not hold."
+
+
+def _noticed(audit: AuditResult) -> str:
+    figures = _figures(audit, "planted_copies")
+    if not {"caught", "planted"} <= figures.keys():
+        return ""
+    planted = count(figures["planted"], "copy", "copies")
+    return f"Of {planted} planted on purpose, {quantity(figures['caught'])} were noticed."
+
+
+def _linked(audit: AuditResult) -> str:
+    f = _figures(audit, "patient_linkage")
+    if not {"residual", "residual_low", "residual_high"} <= f.keys():
+        return ""
+    found = spread(f["residual"], f["residual_low"], f["residual_high"])
+    return (
+        "Somebody who holds other tiles of a patient links, beyond what the control group shows, "
+        f"{found} of the patients to the cohort."
+    )
+
+
+def power(audit: AuditResult) -> str:
+    """What the attack on patients would have noticed, in a sentence; empty where not known."""
+    f = _figures(audit, "patient_linkage")
+    if not {"patients", "holdout_patients", "detectable"} <= f.keys():
+        return "The attack on patients was not made: the audit says nothing about patients."
+    size = (
+        f"With {count(f['patients'], 'patient')} in the cohort and "
+        f"{quantity(f['holdout_patients'])} set aside"
+    )
+    if f["detectable"] >= 1:
+        return f"{size}, not even the largest residual could be relied on to show."
+    return (
+        f"{size}, the audit would have noticed a residual of {percent(f['detectable'])} or more, "
+        "four times in five. A smaller one may have gone unnoticed."
+    )
+
+
+def reasons(audit: AuditResult) -> tuple[str, ...]:
+    """Every limit that did not hold, with its figure and by how much, a sentence each."""
+    return tuple(why for test in audit.tests if not test.passed for why in breaches(test))
+
+
+def breaches(test: AuditTest) -> tuple[str, ...]:
+    """Why a failed test failed: each limit that did not hold, with its figure, a sentence each."""
+    return tuple(_breaches(test)) or (f"The test {test.name.replace('_', ' ')} did not hold.",)
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """How one limit of a test is held."""
+
+    limit: str
+    figure: Callable[[Numbers], float]
+    name: str
+    at_least: bool = False
+    text: Callable[[float], str] = percent
+
+
+def _breaches(test: AuditTest) -> list[str]:
+    found = []
+    for rule in _RULES.get(test.name, ()):
+        try:
+            value, limit = rule.figure(test.figures), test.limit[rule.limit]
+        except (KeyError, ZeroDivisionError):
+            continue
+        if value < limit if rule.at_least else value > limit:
+            found.append(_breach(rule, value, limit))
+    return found
+
+
+def _breach(rule: _Rule, value: float, limit: float) -> str:
+    held = f"at most {rule.text(limit)} allowed"
+    if rule.at_least:
+        held = f"at least {rule.text(limit)} demanded"
+    apart = rule.text(abs(value - limit))
+    if rule.text is percent:
+        apart = f"{apart.removesuffix(chr(0xA0) + '%')} percentage points"
+    way = "too few" if rule.at_least else "too many"
+    if rule.text in (percent, number):
+        way = "below it" if rule.at_least else "above it"
+    return f"{rule.name}: {rule.text(value)}, {held} ({apart} {way})."
+
+
+def _of(name: str) -> Callable[[Numbers], float]:
+    return lambda f: f[name]
+
+
+def _share_of(part: str, whole: str) -> Callable[[Numbers], float]:
+    return lambda f: f[part] / f[whole]
+
+
+_RULES: Mapping[str, Sequence[_Rule]] = {
+    "planted_copies": (
+        _Rule("share", _share_of("caught", "planted"), "Planted copies noticed", at_least=True),
+        _Rule("blend_share", _share_of("blends_caught", "blends"), "Blends noticed", at_least=True),
+        _Rule(
+            "negative_share",
+            _share_of("negatives_flagged", "negatives"),
+            "Tiles wrongly taken for copies",
+        ),
+    ),
+    "near_copies_in_pixels": (
+        _Rule("near_copies", _of("near_copies"), "Near copies in pixels", text=quantity),
+    ),
+    "near_copies_in_encoder": (
+        _Rule("near_copies", _of("near_copies"), "Near copies in the encoder", text=quantity),
+    ),
+    "second_encoder": (
+        _Rule("distinct", _of("distinct"), "Real tiles that are told apart", at_least=True),
+    ),
+    "retrieval": (
+        _Rule("excess", _of("excess"), "Tiles that lead back to their own real tile, the excess"),
+    ),
+    "patient_linkage": (
+        _Rule("residual", _of("residual"), "Patients linked to the cohort, the residual"),
+        _Rule(
+            "detectable", _of("detectable"), "Smallest residual that the audit would have noticed"
+        ),
+    ),
+    "data_copying": (_Rule("c_t", _of("c_t"), "C_T", at_least=True, text=number),),
+    "closest_record": (_Rule("nearer", _of("nearer"), "Tiles nearer to the cohort"),),
+    "membership": (
+        _Rule("tpr_1", _of("loss_tpr_1"), "Training tiles found by their loss"),
+        _Rule("tpr_1", _of("clid_tpr_1"), "Training tiles found by CLiD"),
+    ),
+    "attributes": (
+        _Rule("findings", _of("findings"), "Findings beside the pictures", text=quantity),
+    ),
+    "cohort": (
+        _Rule("patients", _of("patients"), "Patients", at_least=True, text=quantity),
+        _Rule(
+            "class_patients",
+            _of("smallest_class"),
+            "Patients of the smallest class",
+            at_least=True,
+            text=quantity,
+        ),
+    ),
+    "budget": (
+        _Rule("epsilon", _of("epsilon"), "Epsilon that a patient has spent", text=number),
+        _Rule("releases", _of("releases"), "Releases that a patient took part in", text=quantity),
+    ),
+}
+
+
+def _figures(audit: AuditResult, test: str) -> Numbers:
+    return next((found.figures for found in audit.tests if found.name == test), {})
