@@ -69,7 +69,7 @@ def audit_run(
             gathered = job.gathered(states, sources, real, seed=seed)
             result = judge(gathered.evidence, job.config.limits)
             counts = {**count_slides(states), **count_tiles(gathered.checked, len(real))}
-            findings = Findings(records, states, gathered, counts)
+            findings = Findings(records, states, job.groups, gathered, counts)
             name = f"audit-seed-{seed}" if synthetic is None else f"audit-{synthetic.name}"
             page = folder / f"{name}.html"
             described = describe_audit(run, home, key, job.models, findings, result, None)

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from pixcell_share.bundles import AuditResult, SiteKey, check_name
+from pixcell_share.bundles import SiteKey, check_name
 from pixcell_share.errors import NoTissueError, ReleaseRefusedError
+from pixcell_share.files import atomic_write_text, canonical_json
 from pixcell_share.progress import View
 from pixcell_share.slides import SlideRecord
 from site_agent.clock import Clock
@@ -20,6 +21,7 @@ from site_agent.groups import Groups, split_patients
 from site_agent.home import SiteHome
 from site_agent.inputs import UNLABELLED, find_records, patient_of
 from site_agent.models import Models
+from site_agent.report.audit_json import audit_json
 from site_agent.report.audit_page import write_audit
 from site_agent.report.describe import Findings, describe_run
 from site_agent.report.describe_audit import describe_audit
@@ -32,7 +34,7 @@ from site_agent.steps.embedding import embed_slides, is_embedded
 from site_agent.steps.generation import Block, generate_tiles
 from site_agent.steps.last_tests import LastTests
 from site_agent.steps.real_tiles import RealTiles
-from site_agent.steps.release import release
+from site_agent.steps.release import describe_cohort, release
 from site_agent.steps.tiling import tile_slides
 
 _DONE, _SOME_LEFT_OUT = 0, 3
@@ -242,20 +244,19 @@ class Job:
             "patients_set_aside": len(self.groups.holdout),
             **count_tiles(gathered.checked, len(gathered.real)),
         }
-        findings = Findings(self.records, states, gathered, counts)
+        findings = Findings(self.records, states, self.groups, gathered, counts)
         inputs = self._inputs(states)
         run.set_aside_bundle(inputs)
-        last = LastTests(run, self.home, self.key, self.records, self.groups, gathered)
+        cohort = describe_cohort(run, gathered, self.config.site, models)
+        last = LastTests(run, self.home, self.key, self.records, self.groups, gathered, cohort)
         digest = None
         try:
-            summary = release(
-                run, gathered, last, self.config.site, self.key, models, self.view
-            )
+            summary = release(run, gathered, cohort, last, self.key, self.view)
             digest = summary.digest
             last.settle(digest)
         finally:
             if last.result is not None:
-                self._report(findings, last.result, digest)
+                self._report(findings, last, digest)
         outcome = {
             "exit_code": _exit_code(states),
             "counts": counts,
@@ -267,11 +268,16 @@ class Job:
         run.keep_release({"inputs": inputs, "outcome": outcome})
         return {**outcome, **self._places(), "status": "done"}
 
-    def _report(self, findings: Findings, result: AuditResult, digest: str | None) -> None:
-        run = self.run
-        page = describe_audit(run, self.home, self.key, self.models, findings, result, digest)
+    def _report(self, findings: Findings, last: LastTests, digest: str | None) -> None:
+        run, models, result = self.run, self.models, last.result
+        assert result is not None
+        page = describe_audit(
+            run, self.home, self.key, models, findings, result, digest, last.notes
+        )
         write_audit(run.audit_report, page)
-        write_report(run.report, describe_run(run, self.config, self.models, findings, result, digest))
+        values = canonical_json(audit_json(page)).decode()
+        atomic_write_text(run.audit_report.with_suffix(".json"), values + "\n")
+        write_report(run.report, describe_run(run, self.config, models, findings, result, digest))
 
     def _inputs(self, states: Sequence[SlideState]) -> list[Any]:
         config = asdict(self.config)

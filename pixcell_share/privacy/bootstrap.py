@@ -55,9 +55,17 @@ class Resample:
     def means(self, values: Values) -> Values:
         """(D,) mean over the tiles of each draw, from one value per tile (N,)."""
         sums = np.bincount(self.codes, weights=values, minlength=self.patients)
-        sizes = np.bincount(self.codes, minlength=self.patients)
-        means: Values = (self.counts @ sums) / (self.counts @ sizes)
+        means: Values = (self.counts @ sums) / self.sizes()
         return means
+
+    def sizes(self) -> Values:
+        """(D,) number of tiles in each draw."""
+        sizes: Values = self.counts @ np.bincount(self.codes, minlength=self.patients)
+        return sizes
+
+    def where(self, chosen: NDArray[np.bool_]) -> Resample:
+        """The same draws, of the ``chosen`` (N,) tiles only."""
+        return Resample(self.codes[chosen], self.counts)
 
     def of_tiles(self, draws: slice = slice(None)) -> Values:
         """(D, N) how often each draw holds each tile."""
@@ -84,17 +92,13 @@ def share_of(value: float, drawn: Values, patients: int) -> Estimate:
     return Estimate(found.value, low, high)
 
 
-def mean_by_patient(
-    values: Values, patients: Ints, *, seed: int, draws: int = DRAWS
-) -> Estimate:
+def mean_by_patient(values: Values, patients: Ints, *, seed: int, draws: int = DRAWS) -> Estimate:
     """Mean of one value per tile (N,) with its interval by patient (N,); N > 0."""
     resample = Resample.of(patients, np.random.default_rng(seed), draws)
     return percentile(float(np.mean(values)), resample.means(values))
 
 
-def share_by_patient(
-    values: Values, patients: Ints, *, seed: int, draws: int = DRAWS
-) -> Estimate:
+def share_by_patient(values: Values, patients: Ints, *, seed: int, draws: int = DRAWS) -> Estimate:
     """As `mean_by_patient`, for values between 0 and 1: see `share_of`."""
     resample = Resample.of(patients, np.random.default_rng(seed), draws)
     return share_of(float(np.mean(values)), resample.means(values), resample.patients)

@@ -1,7 +1,8 @@
 """What an audit of this size could have noticed: the power table.
 
-No figure here looks at data. All of it is computed from numbers of patients (or canaries), by the
-exact binomial distribution, so that the report can say "would have noticed a residual above x".
+No figure here looks at data. All of it is computed from numbers of patients, by the exact binomial
+distribution, so that the report can say "would have noticed a residual above x". What a one-run
+audit of differential privacy could show at most: `one_run.most_detectable`.
 """
 
 from __future__ import annotations
@@ -9,8 +10,6 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import expit
 from scipy.stats import beta, binom
 
 from pixcell_share.privacy.intervals import Share
@@ -22,7 +21,6 @@ MISS = 0.05
 _MOST_HOLDOUT = 1 << 14
 _NODES = 200
 _STEPS = 12
-_EPSILON = 20.0
 
 
 def upper_bound_of_none(patients: int, miss: float = MISS) -> float:
@@ -109,48 +107,3 @@ def holdout_needed(
         if detectable_residual(patients - holdout, holdout, alarm, power) <= residual:
             return holdout
     return None
-
-
-def one_run_bound(
-    canaries: int, guesses: int, correct: int, delta: float, miss: float = MISS
-) -> float:
-    """Lower bound on epsilon from one run with canaries (Steinke, Nasr & Jagielski, 2023).
-
-    "Privacy Auditing with One (1) Training Run", NeurIPS 2023, arXiv 2305.08846, theorem 5.2: for
-    an (epsilon, delta)-private mechanism p = P[B >= v] + 2 m delta alpha, where B is
-    Binomial(r, sigmoid(epsilon)) and alpha = max over i of P[v > B >= v - i] / i. The bound is the
-    largest epsilon that p <= ``miss`` excludes.
-
-    Args:
-        canaries: m, each in or out of the run by a fair coin.
-        guesses: r <= m, the guesses that were not withheld.
-        correct: v <= r of them that were right.
-        delta: of the claim.
-        miss: 1 - confidence.
-
-    Returns:
-        The bound, at least 0.
-    """
-    low, high = 0.0, _EPSILON
-    if _one_run_p(canaries, guesses, correct, 0.0, delta) > miss:
-        return 0.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        excluded = _one_run_p(canaries, guesses, correct, middle, delta) <= miss
-        low, high = (middle, high) if excluded else (low, middle)
-    return low
-
-
-def one_run_ceiling(canaries: int, delta: float) -> float:
-    """The largest epsilon that a one-run audit can show: every guess is made and is right."""
-    return one_run_bound(canaries, canaries, canaries, delta)
-
-
-def _one_run_p(canaries: int, guesses: int, correct: int, epsilon: float, delta: float) -> float:
-    chances: NDArray[np.float64] = binom.pmf(
-        np.arange(correct - 1, -1, -1), guesses, expit(epsilon)
-    )
-    steps = np.arange(1, correct + 1)
-    alpha = float((np.cumsum(chances) / steps).max(initial=0.0))
-    tail = float(binom.sf(correct - 1, guesses, expit(epsilon)))
-    return min(1.0, tail + 2 * canaries * delta * alpha)

@@ -62,12 +62,15 @@ def auc_by_patient(
     rng = np.random.default_rng(seed)
     ours = Resample.of(positive_patients, rng, draws)
     theirs = Resample.of(negative_patients, rng, draws)
-    drawn = _drawn_auc(positives, negatives, ours, theirs)
+    drawn = drawn_auc(positives, negatives, ours, theirs)
     return share_of(auc(positives, negatives), drawn, min(ours.patients, theirs.patients))
 
 
-def _drawn_auc(positives: Values, negatives: Values, ours: Resample, theirs: Resample) -> Values:
-    """(D,) the area in each draw; memory is bounded, whatever the number of scores."""
+def drawn_auc(positives: Values, negatives: Values, ours: Resample, theirs: Resample) -> Values:
+    """(D,) `auc` in each draw, one half where a draw holds none of one side.
+
+    Memory is bounded, whatever the number of scores.
+    """
     order = np.argsort(negatives, kind="stable")
     below = np.searchsorted(negatives[order], positives, side="left")
     upto = np.searchsorted(negatives[order], positives, side="right")
@@ -77,7 +80,8 @@ def _drawn_auc(positives: Values, negatives: Values, ours: Resample, theirs: Res
         part = slice(start, start + step)
         weights = theirs.of_tiles(part)[:, order]
         passed = np.concatenate([np.zeros((len(weights), 1)), weights.cumsum(axis=1)], axis=1)
-        beaten = (passed[:, below] + passed[:, upto]) / (2 * passed[:, -1:])
         mine = ours.of_tiles(part)
-        found.append((mine * beaten).sum(axis=1) / mine.sum(axis=1))
+        won = (mine * (passed[:, below] + passed[:, upto])).sum(axis=1) / 2
+        pairs = mine.sum(axis=1) * passed[:, -1]
+        found.append(np.divide(won, pairs, out=np.full(len(won), 0.5), where=pairs > 0))
     return np.concatenate(found)

@@ -5,6 +5,7 @@ All embeddings are of *one* encoder, the audit's, which is another than the one 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +42,10 @@ class Tiles:
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Tiles:
         """The tiles at ``rows``."""
         return Tiles(self.embeddings[rows], self.patients[rows], self.labels[rows])
+
+    def mapped(self, space: Callable[[Floats], Floats]) -> Tiles:
+        """The same tiles with embeddings in another ``space``."""
+        return Tiles(space(self.embeddings), self.patients, self.labels)
 
 
 @dataclass(frozen=True, eq=False)

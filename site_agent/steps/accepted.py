@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from site_agent.steps.checking import CheckedBlock
 from site_agent.steps.generation import Block
+from site_agent.steps.real_tiles import RealTiles
 
 
 @dataclass(frozen=True)
@@ -36,3 +37,15 @@ class Accepted:
 
     def __len__(self) -> int:
         return len(self.block)
+
+    def members(self, real: RealTiles) -> NDArray[np.int64] | None:
+        """(N, k) numbers of the real tiles behind each; None where no tile alone is behind one."""
+        found = []
+        for number, (block, check) in enumerate(self.checked):
+            positions = self.position[self.block == number]
+            start = real.index(block.name, 0) if block.source.slide else 0
+            behind = block.source.members(block.conditions[positions], start)
+            if behind is None:
+                return None
+            found.append(behind)
+        return np.concatenate(found) if found else None

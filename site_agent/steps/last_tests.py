@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pixcell_share.bundles import AuditResult, AuditTest, SiteKey
+from pixcell_share.bundles import AuditResult, AuditTest, Cohort, Secrets, SiteKey
 from pixcell_share.errors import ReleaseRefusedError
 from pixcell_share.files import canonical_json
-from pixcell_share.privacy.attributes import Secrets, inspect_attributes
+from pixcell_share.privacy.attributes import attributes_test, inspect_attributes
 from pixcell_share.privacy.gate import judge
 from pixcell_share.privacy.ledger import Exposure, Spent
 from pixcell_share.slides import SlideRecord
@@ -27,6 +27,9 @@ from site_agent.inputs import patient_of
 from site_agent.run_folder import RunFolder
 from site_agent.steps.conditions import Promise, promise_of
 from site_agent.steps.release_order import release_order
+
+
+_MOST_NOTES = 20
 
 
 class LastTests:
@@ -40,6 +43,7 @@ class LastTests:
         records: Sequence[SlideRecord],
         groups: Groups,
         gathered: Gathered,
+        cohort: Cohort,
     ) -> None:
         self._run = run
         self._home = home
@@ -49,10 +53,11 @@ class LastTests:
         self._records = records
         self._groups = groups
         self._gathered = gathered
+        self._cohort = cohort
         self.result: AuditResult | None = None
         """The verdict, once `judge` was called."""
-        self.refusal = ""
-        """Why the ledger refused, where it did."""
+        self.notes: list[str] = []
+        """What the written bundle and the ledger have to say, for the site's own eyes."""
 
     @cached_property
     def secrets(self) -> Secrets:
@@ -105,24 +110,24 @@ class LastTests:
         return hashlib.sha256(canonical_json(inputs)).hexdigest()
 
     def _attributes(self, folder: Path) -> AuditTest:
-        findings = inspect_attributes(folder, self.secrets, tile_sources=self._owners())
-        files = sum(1 for _ in folder.iterdir())
-        return AuditTest(
-            name="attributes",
-            passed=not findings,
-            figures={"files": files, "findings": len(findings)},
-            limit={"findings": 0},
-        )
+        findings = inspect_attributes(
+            folder, self.secrets, cohort=self._cohort, tile_sources=self._owners(),
+            least_patients=1,
+        )  # fmt: skip
+        for finding in findings[:_MOST_NOTES]:
+            self.notes.append(f"In the bundle, {finding.file}: {finding.what} {finding.private}")
+        return attributes_test(findings, sum(1 for _ in folder.iterdir()))
 
     def _owners(self) -> NDArray[np.int64] | None:
-        """(N,) patient behind the tile at each place of the bundle, where it has only one."""
-        accepted = self._gathered.accepted
-        if self._run.settings.mix > 1 or self._run.settings.dp_epsilon is not None:
+        """(N, k) patients behind the tile at each place of the bundle; None where none is alone."""
+        accepted, real = self._gathered.accepted, self._gathered.real
+        tiles = accepted.members(real)
+        if tiles is None:
             return None
-        patient = {r.slide_id: n for n, p in enumerate(self._groups.patients)
-                   for r in self._records if patient_of(r) == p}  # fmt: skip
-        blocks = np.array([patient[block.name] for block, _ in accepted.checked], np.int64)
-        owners: NDArray[np.int64] = blocks[accepted.block][release_order(self._key, len(accepted))]
+        number = {name: place for place, name in enumerate(self._groups.patients)}
+        owner = np.array([number[patient_of(record)] for record, _ in real.used], np.int64)
+        slides = np.searchsorted(real.starts, tiles, side="right") - 1
+        owners: NDArray[np.int64] = owner[slides][release_order(self._key, len(accepted))]
         return owners
 
     # -- the ledger -----------------------------------------------------------------------
@@ -152,7 +157,7 @@ class LastTests:
         try:
             return self._budget(self._ledger.spend(self.release_id, exposures, budget), passed=True)
         except ReleaseRefusedError as error:
-            self.refusal = f"{error.cause}; {error.remedy}"
+            self.notes.append(f"{error.cause}: {error.remedy}.")
             return self._budget(
                 self._ledger.reckon(self.release_id, exposures, budget), passed=False
             )

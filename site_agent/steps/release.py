@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,9 @@ from site_agent.steps.release_order import release_order
 def release(
     run: RunFolder,
     gathered: Gathered,
+    cohort: Cohort,
     last: LastTests,
-    site: str,
     key: SiteKey,
-    models: Models,
     view: View,
 ) -> BundleSummary:
     """Write the bundle, judge it, and sign it if it passed.
@@ -43,8 +42,7 @@ def release(
     if not len(accepted):
         last.refuse_empty()
     sources = [block.source for block, _ in accepted.checked]
-    classes = sorted({source.label for source in sources})
-    number = {name: place for place, name in enumerate(classes)}
+    number = {name: place for place, name in enumerate(cohort.classes)}
     order = release_order(key, len(accepted))
     with view.stage("bundle", len(accepted), "tiles") as advance:
 
@@ -56,13 +54,15 @@ def release(
                 advance(1)
 
         return write_bundle(
-            run.bundle, _describe(run, site, classes, models), tiles(), last.judge, key,
+            run.bundle, cohort, tiles(), last.judge, key,
             count=len(accepted), forbidden=last.secrets,
         )  # fmt: skip
 
 
-def _describe(run: RunFolder, site: str, classes: Sequence[str], models: Models) -> Cohort:
+def describe_cohort(run: RunFolder, gathered: Gathered, site: str, models: Models) -> Cohort:
+    """What the bundle states about itself."""
     settings = run.settings
+    classes = sorted({block.source.label for block, _ in gathered.checked})
     guidance_scale = settings.sampler.guidance_scale
     if guidance_scale is None:
         guidance_scale = models.generator.guidance_scale
