@@ -21,7 +21,6 @@ from pixcell_share.privacy.linkage import patient_linkage
 from pixcell_share.privacy.membership import Membership
 from pixcell_share.privacy.power import detectable_residual
 from pixcell_share.privacy.retrieval import retrieval
-from pixcell_share.privacy.whitening import whitened
 from pixcell_share.progress import View
 from pixcell_share.slides import SlideRecord
 from pixcell_share.training.record import trained_here
@@ -59,7 +58,7 @@ class Gathered:
     real: RealTiles
     evidence: Evidence
     sample: AuditSample | None
-    """As embedded; the attacks see it whitened."""
+    """What the attacks compared; None where they could not be made."""
     weak: tuple[str, ...]
     """What the audit could not have noticed, in sentences."""
     seed: int
@@ -101,7 +100,7 @@ def gather(
     sample, why = None, ""
     try:
         sample = auditor.sample(accepted)
-        attacks = _attack(whitened(sample), _seed(key, _ATTACKS, seed))
+        attacks = _attack(sample, _seed(key, _ATTACKS, seed))
     except AuditError as error:
         why = f"{error.cause}: {error.remedy}"
         attacks = dict.fromkeys(_ATTACKED)
