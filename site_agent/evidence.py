@@ -89,9 +89,6 @@ def gather(
     control = run_control(
         index, real.image, models.embed_one,
         seed=_seed(key, _CONTROLS, seed),
-        other_tile=tiles.any if len(accepted) else None,
-        holdout=_negatives(patients, len(groups.cohort), key, seed),
-        patients=patients,
     )  # fmt: skip
     auditor = Auditor(
         run, inventory, records, states, groups, real, models.audit_encoder, key, view, clock,
@@ -177,7 +174,7 @@ class _Synthetic:
 
 
 def _seed(key: SiteKey, purpose: str, seed: int) -> int:
-    return int.from_bytes(key.derive(f"{purpose}|{seed}")[:8])
+    return int.from_bytes(key.derive(f"{purpose}|{seed}")[:4])
 
 
 def _patients(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixcell_share.encoders import Encoder, embed_grid, load_encoder
+from pixcell_share.encoders.second import require_independent, second_encoder
 from pixcell_share.pixcell import PixCell
 from pixcell_share.weights import ModelIdentity
 from site_agent.settings import SynthesisSettings

@@ -23,16 +23,8 @@ def planted_test(control: ControlResult) -> AuditTest:
             "interval_low": round(low, 6),
             "interval_high": round(high, 6),
             "caught_by_encoder": sum(kind.by_encoder.count for kind in control.kinds),
-            "blends": control.blends.total,
-            "blends_caught": control.blends.count,
-            "negatives": control.negatives.total,
-            "negatives_flagged": control.negatives.count,
         },
-        limit={
-            "share": control.required,
-            "blend_share": control.blends_required,
-            "negative_share": control.negatives_allowed,
-        },
+        limit={"share": control.required},
     )
 
 
