@@ -9,11 +9,23 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from pixcell_share.bundles import VerifiedBundle, load_public_key, verify_bundle
+from pixcell_share.bundles import (
+    Requirement,
+    VerifiedBundle,
+    load_public_key,
+    verify_bundle,
+)
 
 
-def verify(bundle: Path, trust: Sequence[Path]) -> VerifiedBundle:
+def verify(
+    bundle: Path, trust: Sequence[Path], requirements: Sequence[Requirement] = ()
+) -> VerifiedBundle:
     """Check ``bundle`` against the public keys in the files ``trust``.
+
+    Args:
+        bundle: its folder.
+        trust: files with public keys of sites.
+        requirements: what its audit must show beyond its own verdict.
 
     Raises:
         KeyFileError: a file of ``trust`` is not a public key.
@@ -26,7 +38,12 @@ def verify(bundle: Path, trust: Sequence[Path]) -> VerifiedBundle:
         *columns, console=terminal, transient=True, disable=not terminal.is_terminal
     ) as progress:
         task = progress.add_task("", total=_total_bytes(bundle))
-        return verify_bundle(bundle, keys, on_bytes=lambda count: progress.advance(task, count))
+        return verify_bundle(
+            bundle,
+            keys,
+            on_bytes=lambda count: progress.advance(task, count),
+            requirements=requirements,
+        )
 
 
 def _total_bytes(bundle: Path) -> int | None:

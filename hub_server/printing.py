@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -9,31 +10,56 @@ from rich.markup import escape
 from rich.table import Table
 
 from pixcell_share import console
-from pixcell_share.bundles import AuditTest, VerifiedBundle
+from pixcell_share.bundles import AuditResult, AuditTest, Requirement, VerifiedBundle
 
 
-def show_verified(bundle: VerifiedBundle, as_json: bool) -> None:
-    """An accepted bundle: who, how many, made with what, and what the checks found."""
+def show_verified(
+    bundle: VerifiedBundle, requirements: Sequence[Requirement], as_json: bool
+) -> None:
+    """An accepted bundle: its verdict, what that rests on, and then who, how many, made how."""
     if as_json:
-        console.print_json(describe(bundle))
+        console.print_json(describe(bundle, requirements))
         return
     manifest, out = bundle.manifest, console.output()
     cohort = manifest.cohort
     out.print(f"[bold green]accepted[/]  {escape(cohort.site)}")
+    out.print(f"verdict   {bundle.audit.verdict}: evidence, not a guarantee")
+    for sentence in sentences(bundle.audit):
+        out.print(sentence)
+    for requirement in requirements:
+        out.print(f"required  {requirement}: met")
     out.print(f"key       {bundle.key.key_id}")
     out.print(f"bundle    {bundle.digest}")
     out.print(
         f"tiles     {manifest.count} of {cohort.tile_px} px at {cohort.mpp} µm/px "
         f"in {len(manifest.shards)} shard{'s' if len(manifest.shards) > 1 else ''}"
     )
-    out.print(f"verdict   {bundle.audit.verdict}: evidence, not a guarantee")
-    for table in (_classes(bundle), _models(bundle), _tests(bundle)):
+    for table in (_tests(bundle), _classes(bundle), _models(bundle)):
         out.print(table)
     if cohort.noncommercial:
         out.print("No commercial use: the terms of the weights carry over to the tiles.")
 
 
-def describe(bundle: VerifiedBundle) -> dict[str, Any]:
+def sentences(audit: AuditResult) -> list[str]:
+    """The main figures in words; none where the audit does not state them."""
+    figures = {test.name: test.figures for test in audit.tests}
+    linked, spent = figures.get("patient_linkage", {}), figures.get("budget", {})
+    said = []
+    if {"residual", "residual_low", "residual_high", "detectable"} <= linked.keys():
+        said.append(
+            f"Patient linkage: residual risk {linked['residual']:.3f} (95 % interval "
+            f"{linked['residual_low']:.3f} to {linked['residual_high']:.3f}); this audit would "
+            f"have noticed a residual above {linked['detectable']:.3f}."
+        )
+    if spent.get("private") == 1 and {"epsilon", "delta"} <= spent.keys():
+        said.append(
+            f"Differentially private conditions: a patient of this cohort has spent epsilon "
+            f"{spent['epsilon']:g}, delta {spent['delta']:g} at most, over all releases."
+        )
+    return said
+
+
+def describe(bundle: VerifiedBundle, requirements: Sequence[Requirement] = ()) -> dict[str, Any]:
     """An accepted bundle as plain values."""
     manifest, cohort = bundle.manifest, bundle.manifest.cohort
     return {
@@ -53,6 +79,7 @@ def describe(bundle: VerifiedBundle) -> dict[str, Any]:
             "verdict": bundle.audit.verdict,
             "tests": [asdict(test) for test in bundle.audit.tests],
         },
+        "required": [str(requirement) for requirement in requirements],
         "software": manifest.software,
         "exit_code": 0,
     }

@@ -4,8 +4,8 @@ Each needle has an anchor, its last ``width`` bytes. A block is read as integers
 every offset; a table of hashed anchors passes about one in seventy, a sorted table of the anchors
 themselves passes the rest of the way. What remains is compared byte for byte. It is the idea of
 Wu and Manber ("A fast algorithm for multi-pattern searching", 1994) without their shifts, since
-NumPy is faster at looking everywhere. About 10 ns per byte on one core, for one needle or for
-60,000 of them: 10 s for a gigabyte.
+NumPy is faster at looking everywhere. On one busy core of an EPYC a byte takes 4 ns for one needle
+and 16 ns for 60,000 of them: a quarter of a minute for a gigabyte.
 """
 
 from __future__ import annotations

@@ -15,10 +15,21 @@ each number is a published image statistic, standardised by the median and the s
 All numbers are pooled over the whole tile, so that flips and quarter turns change nothing but
 rounding.
 
-How good it is (``python benchmarks/second_encoder.py``; share of real tiles whose nearest other
-tile, by cosine, comes from the same group, and balanced by nothing):
+How good it is (``python benchmarks/second_encoder.py``): the share of real tiles whose nearest
+other tile, by cosine, is of the same near-duplicate group of ``lung_tiles`` (3,409 tiles, copies
+under rotation) or of the same breast field (500 tiles that do not overlap, 25 fields), and the
+accuracy of five neighbours of other groups for the class of lung tiles:
 
-(see the stored result)
+============  =========================  =========================  ==========
+descriptor    same group (95 %)          same field (95 %)          class 5-NN
+============  =========================  =========================  ==========
+texture       0.957 (0.950 to 0.964)     0.570 (0.526 to 0.613)     0.946
+nano          0.935 (0.926 to 0.942)     0.430 (0.387 to 0.474)     0.905
+45 numbers    0.879 (0.868 to 0.890)     0.494 (0.450 to 0.538)     0.926
+============  =========================  =========================  ==========
+
+The intervals take tiles as independent, which those of one group are not. Its families were chosen
+on a third of the lung groups and on the fields: expect a little less elsewhere.
 It does not see what a foundation model sees: a report must call it the weaker choice.
 """
 

@@ -64,13 +64,13 @@ class Side:
 
     def take(self, indices: Ints) -> NDArray[np.floating]:
         """Rows (K, D) as they are; read in one piece where ``indices`` follow one another."""
-        if len(indices) and indices[-1] - indices[0] + 1 == len(indices):
+        if len(indices) and (np.diff(indices) == 1).all():
             return self._span(int(indices[0]), int(indices[-1]) + 1)
         source = self._source
         return source[indices] if isinstance(source, np.ndarray) else source.take(indices)
 
     def read(self, indices: Ints, kind: torch.dtype, device: str, centre: Tensor) -> Portion:
-        """Ascending rows (K, D) for a product.
+        """Rows (K, D) for a product; on a CPU in portions that stay in its cache.
 
         Args:
             indices: which.
@@ -81,16 +81,30 @@ class Side:
         Raises:
             ValueError: a number is not finite, or a row of zeros has no cosine.
         """
-        wide = torch.float64 if kind == torch.float64 else torch.float32
-        rows = torch.tensor(np.ascontiguousarray(self.take(indices)), device=device).to(wide)
-        sizes = _norms(rows)
-        if not bool(torch.isfinite(sizes).all()) or (self._unit and bool((sizes == 0).any())):
+        step = _CACHED if device == "cpu" else max(1, len(indices))
+        found = Portion(
+            torch.empty(len(indices), self.dim, dtype=kind, device=device),
+            *(torch.empty(len(indices), dtype=torch.float64, device=device) for _ in range(3)),
+        )
+        for start in range(0, len(indices), step):
+            part = slice(start, start + step)
+            self._fill(Portion(*(values[part] for values in found)), indices[part], centre)
+        if not bool(torch.isfinite(found.sizes).all()):
             raise ValueError("an embedding is zero or not finite")
+        return found
+
+    def _fill(self, portion: Portion, indices: Ints, centre: Tensor) -> None:
+        wide = torch.float64 if portion.rows.dtype == torch.float64 else torch.float32
+        rows = torch.tensor(self.take(indices), device=centre.device).to(wide)
+        sizes = _norms(rows)
         if self._unit:
-            rows /= sizes[:, None].to(wide)
-            sizes = torch.ones_like(sizes)
+            rows /= sizes[:, None].to(wide)  # not a number where it was zero
+            sizes /= sizes
         rows -= centre.to(wide)
-        return Portion(rows.to(kind), _norms(rows), (rows @ centre.to(wide)).double(), sizes)
+        portion.rows.copy_(rows)
+        portion.norms.copy_(_norms(rows))
+        portion.along.copy_(rows @ centre.to(wide))
+        portion.sizes.copy_(sizes)
 
     def _span(self, start: int, stop: int) -> NDArray[np.floating]:
         source = self._source
@@ -98,9 +112,7 @@ class Side:
 
 
 def _norms(rows: Tensor) -> Tensor:
-    """(K,) in double precision; on a CPU in portions that stay in its cache."""
-    parts = rows.split(_CACHED) if rows.device.type == "cpu" else (rows,)
-    return torch.cat([torch.linalg.vector_norm(p, dim=1, dtype=torch.float64) for p in parts])
+    return torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
 
 
 def pair_distances(

@@ -11,6 +11,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 
 from scipy.optimize import brentq
@@ -45,6 +46,7 @@ class Noise:
     """Its package and version."""
 
 
+@lru_cache(maxsize=64)
 def noise_for(epsilon: float, delta: float) -> Noise:
     """The least noise, within 1 % of epsilon or 0.011, that keeps (epsilon, delta).
 

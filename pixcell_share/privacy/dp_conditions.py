@@ -236,7 +236,7 @@ def _above_noise(vector: Doubles, variance: float) -> float:
     """James and Stein's positive part factor for noise of this variance per coordinate."""
     squared = float(vector @ vector)
     excess = 1.0 - max(len(vector) - 2, 1) * variance / squared if squared else 0.0
-    return max(0.0, excess)
+    return max(0.0, float(excess))
 
 
 def _within_ball(vector: Doubles) -> Doubles:

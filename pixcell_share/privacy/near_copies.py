@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from pixcell_share.errors import SettingsError
 from pixcell_share.privacy._store import RowStore
-from pixcell_share.privacy._topk import top_k
 from pixcell_share.privacy.correlate import shifted_correlation
 from pixcell_share.privacy.fingerprints import (
     DETAIL,
@@ -27,6 +26,7 @@ from pixcell_share.privacy.fingerprints import (
     transform,
     variants,
 )
+from pixcell_share.privacy.neighbours import Metric, Neighbours, nearest
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
@@ -158,27 +158,39 @@ class NearCopyIndex:
             self._encoder_limit = max(self.settings.embedding_limit, self._usual_similarity())
         return self._encoder_limit
 
-    def search(self, images: Images, embeddings: Floats, real_tile: RealTile) -> list[Nearest]:
+    def search(
+        self,
+        images: Images,
+        embeddings: Floats,
+        real_tile: RealTile,
+        *,
+        query_groups: Indices | None = None,
+        row_groups: Indices | None = None,
+    ) -> list[Nearest]:
         """Nearest real tiles of a batch of synthetic ones.
 
         Args:
             images: (B, H, W, 3) RGB.
             embeddings: (B, D), from the same encoder as the real ones.
             real_tile: fetches a real tile; asked for at most ``candidates`` per synthetic tile.
+            query_groups: (B,) with ``row_groups``: real tiles of the same group are passed over,
+                as those of a patient whose own tile is searched.
+            row_groups: (N,).
 
         Returns:
             One `Nearest` per synthetic tile, in order.
 
         Raises:
-            ValueError: the index is empty, the lengths differ, or an embedding is not finite or
-                is zero.
+            ValueError: the index is empty, the lengths differ, an embedding is not finite or is
+                zero, or all real tiles are of one group that is passed over.
         """
         if not len(self):
             raise ValueError("the index holds no real tile")
         if len(images) != len(embeddings):
             raise ValueError(f"{len(images)} images for {len(embeddings)} embeddings")
-        in_encoder = self._nearest_embeddings(_unit(embeddings))
-        candidates = self._candidates(variants(fingerprint(images)))
+        groups = _Groups(query_groups, row_groups)
+        in_encoder = self._nearest_embeddings(_unit(embeddings), groups)
+        candidates = self._candidates(variants(fingerprint(images)), groups)
         details = structure(images, DETAIL)
         compared = zip(details, candidates, in_encoder, strict=True)
         return [
@@ -196,28 +208,31 @@ class NearCopyIndex:
             near_copy=pixels[1] >= self.settings.pixel_limit or similar[1] >= self.encoder_limit,
         )
 
-    def _candidates(self, queries: Floats) -> list[list[tuple[int, int]]]:
+    def _candidates(self, queries: Floats, groups: _Groups) -> list[list[tuple[int, int]]]:
         """For each query the real tiles to compare at full detail, and how to turn it for each.
 
         Args:
             queries: (B, 8, F), the transformed fingerprints.
+            groups: what is passed over.
         """
         flat = queries.reshape(-1, queries.shape[2])
+        count = self.settings.candidates
+        found = self._nearest(flat, self._fingerprints, count, "product", groups.each(8))
+        near = found.indices.reshape(len(queries), -1)
+        scores = np.round(-found.distances.reshape(near.shape), _DECIMALS)
+        return [self._best_turns(*each) for each in zip(near, scores, strict=True)]
 
-        def best_of_eight(block: Floats) -> Floats:
-            scores: Floats = (flat @ block.T).reshape(len(queries), 8, -1).max(axis=1)
-            return scores
-
-        blocks = self._fingerprints.blocks()
-        indices, _ = top_k(best_of_eight, blocks, len(queries), self.settings.candidates)
-        return [self._turned(query, near) for query, near in zip(queries, indices, strict=True)]
-
-    def _turned(self, query: Floats, near: Indices) -> list[tuple[int, int]]:
-        scores = query @ self._fingerprints.take(near).T
-        wanted = scores.max(axis=0) >= self.settings.candidate_limit
-        wanted[0] = True
-        turns = scores.argmax(axis=0)
-        return list(zip(near[wanted].tolist(), turns[wanted].tolist(), strict=True))
+    def _best_turns(self, near: Indices, scores: Floats) -> list[tuple[int, int]]:
+        """Of the nearest real tiles (8 x count) under each turn, the nearest under any."""
+        turns = np.repeat(np.arange(8), len(near) // 8)
+        chosen: dict[int, int] = {}
+        for place in np.lexsort((turns, near, -scores)):
+            wanted = not chosen or scores[place] >= self.settings.candidate_limit
+            if wanted and near[place] >= 0:
+                chosen.setdefault(int(near[place]), int(turns[place]))
+        if not chosen:
+            raise ValueError("every real tile is passed over")
+        return list(chosen.items())[: self.settings.candidates]
 
     def _nearest_pixels(
         self, detail: Floats, candidates: list[tuple[int, int]], real_tile: RealTile
@@ -240,25 +255,41 @@ class NearCopyIndex:
             return -1.0
         sampled = np.unique(np.linspace(0, len(self) - 1, _SAMPLED).astype(np.int64))
         queries = self._embeddings.take(sampled)
-        blocks = self._embeddings.blocks()
-        near, cosines = top_k(lambda block: queries @ block.T, blocks, len(queries), 2)
-        others = np.where(near[:, 0] == sampled, cosines[:, 1], cosines[:, 0])
+        found = self._nearest(queries, self._embeddings, 2, "cosine", _Groups())
+        itself = found.indices[:, 0] == sampled
+        others = 1.0 - np.where(itself, found.distances[:, 1], found.distances[:, 0])
         return min(1.0, round(float(np.quantile(others, _USUAL)), _DECIMALS))
 
-    def _nearest_embeddings(self, embeddings: Floats) -> list[tuple[int, float]]:
-        """Index and cosine of the nearest real embedding of each row (B, D), D at unit norm.
+    def _nearest_embeddings(self, embeddings: Floats, groups: _Groups) -> list[tuple[int, float]]:
+        """Index and cosine of the nearest real embedding of each row (B, D)."""
+        found = self._nearest(embeddings, self._embeddings, 1, "cosine", groups)
+        cosines = np.round(1.0 - found.distances[:, 0].astype(np.float64), _DECIMALS)
+        return list(zip(found.indices[:, 0].tolist(), cosines.tolist(), strict=True))
 
-        The few best of the block products are multiplied again one by one in double precision:
-        the order within a block product depends on the size of the batch in the last bits.
-        """
-        blocks = self._embeddings.blocks()
-        indices, _ = top_k(lambda block: embeddings @ block.T, blocks, len(embeddings), 2)
-        found = []
-        for row, near in zip(embeddings.astype(np.float64), indices, strict=True):
-            cosines = np.round(self._embeddings.take(near).astype(np.float64) @ row, _DECIMALS)
-            best = np.lexsort((near, -cosines))[0]
-            found.append((int(near[best]), min(float(cosines[best]), 1.0)))
-        return found
+    def _nearest(
+        self, queries: Floats, rows: RowStore, count: int, metric: Metric, groups: _Groups
+    ) -> Neighbours:
+        return nearest(
+            queries,
+            rows,
+            count,
+            metric=metric,
+            query_groups=groups.queries,
+            row_groups=groups.rows,
+            block_bytes=8 * self.settings.block_rows * queries.shape[1],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Groups:
+    """Which real tiles are passed over for which query: those of its own group."""
+
+    queries: Indices | None = None
+    rows: Indices | None = None
+
+    def each(self, times: int) -> _Groups:
+        """For queries that are each repeated."""
+        return _Groups(None if self.queries is None else self.queries.repeat(times), self.rows)
 
 
 def _unit(embeddings: Floats) -> Floats:

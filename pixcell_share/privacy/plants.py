@@ -66,6 +66,33 @@ def _shifted(tile: Images, rng: np.random.Generator) -> Images:
     return moved
 
 
+def blend(tile: Images, other: Images, share: float) -> Images:
+    """A mixture (H, W, 3) of two tiles, pixel by pixel: ``share`` of ``tile``, the rest of
+    ``other``, which is resized to it where it has another size."""
+    if other.shape != tile.shape:
+        other = _resized(other, tile.shape[:2])
+    return _as_bytes(share * tile.astype(np.float64) + (1 - share) * other.astype(np.float64))
+
+
+def crop(tile: Images, share: float, rng: np.random.Generator) -> Images:
+    """A part of a tile, at a random place, resized to the whole tile's size.
+
+    Args:
+        tile: (H, W, 3).
+        share: side of the part as a share of the tile's.
+        rng: chooses the place.
+    """
+    height, width = (max(1, round(side * share)) for side in tile.shape[:2])
+    top = int(rng.integers(0, tile.shape[0] - height + 1))
+    left = int(rng.integers(0, tile.shape[1] - width + 1))
+    return _resized(tile[top : top + height, left : left + width], tile.shape[:2])
+
+
+def _resized(tile: Images, size: tuple[int, ...]) -> Images:
+    wanted = size[1], size[0]
+    return np.asarray(Image.fromarray(tile).resize(wanted, Image.Resampling.BICUBIC))
+
+
 def _as_bytes(values: NDArray[np.floating]) -> Images:
     rounded: Images = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     return rounded
@@ -84,3 +111,11 @@ PLANTS: Mapping[str, Plant] = MappingProxyType(
     }
 )
 """Kinds of planted copies by name."""
+
+BLENDS: Mapping[str, float] = MappingProxyType({"blend 10": 0.1, "blend 30": 0.3, "blend 50": 0.5})
+"""Mixtures of a real tile with another tile: the real tile's share by name."""
+
+CROPS: Mapping[str, float] = MappingProxyType(
+    {"crop 0.95": 0.95, "crop 0.85": 0.85, "crop 0.75": 0.75, "crop 0.6": 0.6}
+)
+"""Parts of a real tile, enlarged: their side as a share of the tile's by name."""

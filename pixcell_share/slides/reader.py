@@ -58,7 +58,7 @@ class Slide:
         self.path = record.path
         self.mpp = resolution.mpp
         self.mpp_source = resolution.source
-        self.notes = (resolution.note,) if resolution.note else ()
+        self.notes: tuple[str, ...] = (resolution.note,) if resolution.note else ()
         self.width, self.height = handle.dimensions
         self.vendor = str(handle.properties.get("openslide.vendor", ""))
         self.levels = tuple(

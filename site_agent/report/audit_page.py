@@ -163,12 +163,16 @@ class ShownTest:
     test: AuditTest
     words: Words
     plot: IntervalPlot | None
+    valid: bool
+    """Whether the audit as a whole proves anything."""
 
     @property
     def state(self) -> str:
-        """``passed``, ``failed``, or ``reported`` where there is no limit to hold."""
+        """``passed``, ``failed``, ``reported`` (there is no limit), or ``void``."""
         if not self.test.passed:
             return "failed"
+        if not self.valid:
+            return "void"
         return "passed" if self.test.limit else "reported"
 
     @property
@@ -183,14 +187,15 @@ def _groups(audit: AuditResult) -> Iterator[tuple[str, list[ShownTest]]]:
     named = {name for _, names in GROUPS for name in names}
     others = tuple(name for name in known if name not in named)
     for title, names in (*GROUPS, ("Further tests", others)):
-        shown = [_shown(known[name]) for name in names if name in known]
+        shown = [_shown(known[name], audit) for name in names if name in known]
         if shown:
             yield title, shown
 
 
-def _shown(test: AuditTest) -> ShownTest:
+def _shown(test: AuditTest, audit: AuditResult) -> ShownTest:
     words = words_of(test)
-    return ShownTest(test, words, interval_plot(words.figure) if words.figure else None)
+    plot = interval_plot(words.figure) if words.figure else None
+    return ShownTest(test, words, plot, valid=audit.verdict != "INVALID")
 
 
 def missing(audit: AuditResult) -> tuple[str, ...]:

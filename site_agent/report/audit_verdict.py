@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pixcell_share.bundles.audit import AuditResult, AuditTest
+from site_agent.report.audit_questions import GROUPS
 from site_agent.report.intervals import spread
 from site_agent.report.words import count, number, percent, quantity
 
@@ -24,9 +25,9 @@ def sentence(audit: AuditResult, *, signed: bool) -> str:
         return f"{_why_invalid(audit)} So the audit says nothing about this cohort. {_NOT_SIGNED}"
     if audit.verdict == "REFUSE":
         first, *more = reasons(audit)
-        others = f" {count(len(more), 'more limit').capitalize()} did not hold." if more else ""
+        others = f" {count(len(more), 'more limit')} did not hold." if more else ""
         return f"{first}{others} {_NOT_SIGNED}"
-    held = f"No limit of the site was passed in {count(len(audit.tests), 'test')}."
+    held = f"Every limit of the site held, in {count(len(audit.tests), 'test')}."
     end = "" if signed else " No bundle was signed with this audit."
     return " ".join(part for part in (held, _noticed(audit), _linked(audit)) if part) + end
 
@@ -61,9 +62,11 @@ def _linked(audit: AuditResult) -> str:
     if not {"residual", "residual_low", "residual_high"} <= f.keys():
         return ""
     found = spread(f["residual"], f["residual_low"], f["residual_high"])
+    limit = next(t.limit.get("residual", 1.0) for t in audit.tests if t.name == "patient_linkage")
+    more = f", and more than the limit of {percent(limit)} cannot be ruled out"
     return (
         "Somebody who holds other tiles of a patient links, beyond what the control group shows, "
-        f"{found} of the patients to the cohort."
+        f"{found} of the patients to the cohort{more if f['residual_high'] > limit else ''}."
     )
 
 
@@ -85,8 +88,16 @@ def power(audit: AuditResult) -> str:
 
 
 def reasons(audit: AuditResult) -> tuple[str, ...]:
-    """Every limit that did not hold, with its figure and by how much, a sentence each."""
-    return tuple(why for test in audit.tests if not test.passed for why in breaches(test))
+    """Every limit that did not hold, with its figure and by how much, a sentence each.
+
+    In the order of the page: what concerns patients before what concerns tiles.
+    """
+    order = [name for _, names in GROUPS for name in names]
+    failed = sorted(
+        (test for test in audit.tests if not test.passed),
+        key=lambda test: order.index(test.name) if test.name in order else len(order),
+    )
+    return tuple(why for test in failed for why in breaches(test))
 
 
 def breaches(test: AuditTest) -> tuple[str, ...]:
@@ -100,7 +111,8 @@ class _Rule:
 
     limit: str
     figure: Callable[[Numbers], float]
-    name: str
+    words: str
+    """What the figure means, with ``{}`` in its place."""
     at_least: bool = False
     text: Callable[[float], str] = percent
 
@@ -118,16 +130,15 @@ def _breaches(test: AuditTest) -> list[str]:
 
 
 def _breach(rule: _Rule, value: float, limit: float) -> str:
-    held = f"at most {rule.text(limit)} allowed"
+    what = rule.words.format(rule.text(value))
+    verb = "are" if rule.text is quantity and limit != 1 else "is"
+    held = f"at most {rule.text(limit)} {verb} allowed"
     if rule.at_least:
-        held = f"at least {rule.text(limit)} demanded"
+        held = f"at least {rule.text(limit)} {verb} demanded"
     apart = rule.text(abs(value - limit))
     if rule.text is percent:
         apart = f"{apart.removesuffix(chr(0xA0) + '%')} percentage points"
-    way = "too few" if rule.at_least else "too many"
-    if rule.text in (percent, number):
-        way = "below it" if rule.at_least else "above it"
-    return f"{rule.name}: {rule.text(value)}, {held} ({apart} {way})."
+    return f"{what}; {held} ({apart} {'short' if rule.at_least else 'over'})."
 
 
 def _of(name: str) -> Callable[[Numbers], float]:
@@ -140,56 +151,111 @@ def _share_of(part: str, whole: str) -> Callable[[Numbers], float]:
 
 _RULES: Mapping[str, Sequence[_Rule]] = {
     "planted_copies": (
-        _Rule("share", _share_of("caught", "planted"), "Planted copies noticed", at_least=True),
-        _Rule("blend_share", _share_of("blends_caught", "blends"), "Blends noticed", at_least=True),
+        _Rule(
+            "share",
+            _share_of("caught", "planted"),
+            "Only {} of the copies that were planted on purpose were noticed",
+            at_least=True,
+        ),
+        _Rule(
+            "blend_share",
+            _share_of("blends_caught", "blends"),
+            "Only {} of the planted tiles that are half a real one were noticed",
+            at_least=True,
+        ),
         _Rule(
             "negative_share",
             _share_of("negatives_flagged", "negatives"),
-            "Tiles wrongly taken for copies",
+            "{} of the tiles that are no copies were taken for copies",
         ),
     ),
     "near_copies_in_pixels": (
-        _Rule("near_copies", _of("near_copies"), "Near copies in pixels", text=quantity),
-    ),
-    "near_copies_in_encoder": (
-        _Rule("near_copies", _of("near_copies"), "Near copies in the encoder", text=quantity),
-    ),
-    "second_encoder": (
-        _Rule("distinct", _of("distinct"), "Real tiles that are told apart", at_least=True),
-    ),
-    "retrieval": (
-        _Rule("excess", _of("excess"), "Tiles that lead back to their own real tile, the excess"),
-    ),
-    "patient_linkage": (
-        _Rule("residual", _of("residual"), "Patients linked to the cohort, the residual"),
         _Rule(
-            "detectable", _of("detectable"), "Smallest residual that the audit would have noticed"
+            "near_copies",
+            _of("near_copies"),
+            "Near copies of real tiles in pixels: {}",
+            text=quantity,
         ),
     ),
-    "data_copying": (_Rule("c_t", _of("c_t"), "C_T", at_least=True, text=number),),
-    "closest_record": (_Rule("nearer", _of("nearer"), "Tiles nearer to the cohort"),),
+    "near_copies_in_encoder": (
+        _Rule(
+            "near_copies",
+            _of("near_copies"),
+            "Near copies of real tiles in the encoder: {}",
+            text=quantity,
+        ),
+    ),
+    "second_encoder": (
+        _Rule(
+            "distinct",
+            _of("distinct"),
+            "The second encoder tells only {} of the real tiles from the tile nearest to them",
+            at_least=True,
+        ),
+    ),
+    "retrieval": (
+        _Rule(
+            "excess",
+            _of("excess"),
+            "{} of the synthetic tiles lead back to the real tile behind them, beyond what the "
+            "control shows",
+        ),
+    ),
+    "patient_linkage": (
+        _Rule(
+            "residual",
+            _of("residual"),
+            "{} of the patients are linked to the cohort, beyond what the control group shows",
+        ),
+        _Rule(
+            "detectable",
+            _of("detectable"),
+            "With so few patients a residual up to {} could have gone unnoticed",
+        ),
+    ),
+    "data_copying": (_Rule("c_t", _of("c_t"), "C_T is {}", at_least=True, text=number),),
+    "closest_record": (
+        _Rule(
+            "nearer",
+            _of("nearer"),
+            "{} of the synthetic tiles are nearer to the cohort than to patients set aside",
+        ),
+    ),
     "membership": (
-        _Rule("tpr_1", _of("loss_tpr_1"), "Training tiles found by their loss"),
-        _Rule("tpr_1", _of("clid_tpr_1"), "Training tiles found by CLiD"),
+        _Rule("tpr_1", _of("loss_tpr_1"), "{} of the training tiles are found by their loss"),
+        _Rule("tpr_1", _of("clid_tpr_1"), "{} of the training tiles are found by CLiD"),
     ),
     "attributes": (
-        _Rule("findings", _of("findings"), "Findings beside the pictures", text=quantity),
+        _Rule(
+            "findings",
+            _of("findings"),
+            "Things beside the pictures that may identify someone: {}",
+            text=quantity,
+        ),
     ),
     "cohort": (
-        _Rule("patients", _of("patients"), "Patients", at_least=True, text=quantity),
+        _Rule("patients", _of("patients"), "Patients in the cohort: {}", True, quantity),
         _Rule(
             "class_patients",
             _of("smallest_class"),
-            "Patients of the smallest class",
+            "Patients in the smallest class: {}",
             at_least=True,
             text=quantity,
         ),
     ),
     "budget": (
-        _Rule("epsilon", _of("epsilon"), "Epsilon that a patient has spent", text=number),
-        _Rule("releases", _of("releases"), "Releases that a patient took part in", text=quantity),
+        _Rule(
+            "epsilon", _of("epsilon"), "A patient would have spent an epsilon of {}", text=number
+        ),
+        _Rule(
+            "releases",
+            _of("releases"),
+            "Releases that one patient would have taken part in: {}",
+            text=quantity,
+        ),
     ),
 }
+"""The limits of each test, as `pixcell_share.privacy.gate` holds them."""
 
 
 def _figures(audit: AuditResult, test: str) -> Numbers:

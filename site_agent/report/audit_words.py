@@ -50,9 +50,12 @@ def _listed(values: Numbers) -> str:
 
 def _planted(f: Numbers, limit: Numbers) -> Answer:
     copies = count(f["planted"], "planted copy", "planted copies")
+    share = f["caught"] / f["planted"]
+    noticed = Measured("copies noticed", share, f["interval_low"], f["interval_high"])
     answer = [
-        f"{quantity(f['caught'])} of {copies} were noticed in pixels{_least(limit, 'share')}. "
-        f"The encoder alone noticed {quantity(f['caught_by_encoder'])}."
+        f"{quantity(f['caught'])} of {copies} were noticed in pixels, which is "
+        f"{_written(noticed)}{_least(limit, 'share')}. The encoder alone noticed "
+        f"{quantity(f['caught_by_encoder'])}."
     ]
     compared = []
     if f.get("blends"):
@@ -68,8 +71,6 @@ def _planted(f: Numbers, limit: Numbers) -> Answer:
             f"{quantity(f['negatives_flagged'])} were taken for copies"
             f"{_most(limit, 'negative_share')}."
         )
-    share = f["caught"] / f["planted"]
-    noticed = Measured("copies noticed", share, f["interval_low"], f["interval_high"])
     return " ".join(answer), Figure(noticed, tuple(compared), limit.get("share"), at_least=True)
 
 
@@ -122,7 +123,7 @@ def _linkage(f: Numbers, limit: Numbers) -> Answer:
 
 
 def _noticeable(f: Numbers, limit: Numbers) -> str:
-    most = _most(limit, "detectable")
+    most = _most(limit, "detectable") if limit.get("detectable", 1) < 1 else ""
     if f["detectable"] >= 1:
         return f"With so few patients not even the largest residual would reliably show{most}."
     return f"A residual of {percent(f['detectable'])} would have shown four times in five{most}."
@@ -130,7 +131,7 @@ def _noticeable(f: Numbers, limit: Numbers) -> str:
 
 def _copying(f: Numbers, limit: Numbers) -> Answer:
     c_t = _measured(f, "c_t", "C_T of this cohort")
-    held = f" (at least {number(limit['c_t'])} demanded)." if "c_t" in limit else f". {_REPORTED}"
+    held = f"{_least(limit, 'c_t', number)}." if "c_t" in limit else f". {_REPORTED}"
     compared = (Measured("no copying", 0.0),)
     figure = Figure(c_t, compared, limit.get("c_t"), at_least=True, share=False)
     return f"C_T is {_written(c_t, share=False)}{held}", figure
@@ -139,8 +140,8 @@ def _copying(f: Numbers, limit: Numbers) -> Answer:
 def _authenticity(f: Numbers, limit: Numbers) -> Answer:
     authentic = _measured(f, "authentic", "synthetic tiles")
     answer = (
-        f"{_written(authentic)} of the synthetic tiles are their own; of real tiles of patients "
-        f"set aside, put in their place, {percent(f['control'])}. {_REPORTED}"
+        f"{_written(authentic)} of the synthetic tiles are their own. Of real tiles of patients "
+        f"set aside, put in their place, it is {percent(f['control'])}. {_REPORTED}"
     )
     return answer, Figure(authentic, (Measured("patients set aside", f["control"]),))
 
@@ -179,11 +180,12 @@ def _attributes(f: Numbers, limit: Numbers) -> Answer:
 def _cohort(f: Numbers, limit: Numbers) -> Answer:
     behind = count(f["mix"], "patient") if f["mix"] else "noised statistics of a class"
     answer = (
-        f"{count(f['patients'], 'patient')} in the cohort{_least(limit, 'patients', quantity)}, "
-        f"{quantity(f['holdout_patients'])} set aside; {count(f['classes'], 'class', 'classes')}, "
-        f"the smallest with {count(f['smallest_class'], 'patient')}"
-        f"{_least(limit, 'class_patients', quantity)}. Behind each synthetic tile: {behind}. The "
-        f"patient with the most real tiles gave {quantity(f['tiles_per_patient'])}."
+        f"{count(f['patients'], 'patient')} in the cohort{_least(limit, 'patients', quantity)}. "
+        f"{count(f['classes'], 'class', 'classes')}, the smallest with "
+        f"{count(f['smallest_class'], 'patient')}{_least(limit, 'class_patients', quantity)}. "
+        f"Set aside as the control group: {quantity(f['holdout_patients'])}. Behind each "
+        f"synthetic tile: {behind}. The patient with the most real tiles gave "
+        f"{quantity(f['tiles_per_patient'])}."
     )
     return answer, None
 
@@ -195,10 +197,10 @@ def _budget(f: Numbers, limit: Numbers) -> Answer:
         else "not differentially private"
     )
     answer = (
-        f"The release is {kind}, and number {quantity(f['sequence'])} in the site's ledger. With "
-        f"it a patient has taken part in at most {count(f['releases'], 'release')}"
-        f"{_most(limit, 'releases', quantity)} without differential privacy, and spent an epsilon "
-        f"of at most {number(f['epsilon'])}{_most(limit, 'epsilon', number)}."
+        f"The release is {kind}, and number {quantity(f['sequence'])} in the site's ledger. The "
+        "most that a patient has taken part in with it, without differential privacy: "
+        f"{count(f['releases'], 'release')}{_most(limit, 'releases', quantity)}. The most epsilon "
+        f"that a patient has spent: {number(f['epsilon'])}{_most(limit, 'epsilon', number)}."
     )
     return answer, None
 
@@ -229,8 +231,8 @@ def _written(found: Measured, *, share: bool = True) -> str:
 
 
 def _least(limit: Numbers, name: str, text: Callable[[float], str] = percent) -> str:
-    return f" (at least {text(limit[name])} demanded)" if name in limit else ""
+    return f"; at least {text(limit[name])} is demanded" if name in limit else ""
 
 
 def _most(limit: Numbers, name: str, text: Callable[[float], str] = percent) -> str:
-    return f" (at most {text(limit[name])} allowed)" if name in limit else ""
+    return f"; at most {text(limit[name])} is allowed" if name in limit else ""

@@ -12,6 +12,7 @@ _TOPS = ((0.05, 5), (0.1, 5), (0.2, 4), (0.5, 5), (1.0, 5))
 """Where an axis of shares may end, and its number of steps."""
 _FLOORS = (0.9, 0.8, 0.5)
 _STEPS = 5
+_INTERVAL = "95\u00a0% interval "
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,10 @@ class Figure:
         """A value in the figure's unit."""
         return percent(value) if self.share else number(value)
 
-    def written(self, measured: Measured) -> str:
-        """A value with its interval: ``17 % (95 % interval 2 to 34 %)``."""
-        return spread(measured.value, measured.low, measured.high, share=self.share)
+    def row(self, measured: Measured) -> str:
+        """A value with its interval, beside a plot: ``17 % (2 to 34 %)``."""
+        text = spread(measured.value, measured.low, measured.high, share=self.share)
+        return text.replace(_INTERVAL, "")
 
     def _measured(self) -> Iterator[float]:
         for measured in (self.main, *self.compared):
@@ -76,7 +78,7 @@ def spread(value: float, low: float | None, high: float | None, *, share: bool =
     if low is None or high is None:
         return text
     between = percents(low, high) if share else f"{number(low)} to {number(high)}"
-    return f"{text} (95\u00a0% interval {between})"
+    return f"{text} ({_INTERVAL}{between})"
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def interval_plot(figure: Figure) -> IntervalPlot:
 
     def mark(found: Measured) -> Mark:
         bounds = [None if bound is None else place(bound) for bound in (found.low, found.high)]
-        return Mark(found.name, figure.written(found), place(found.value), *bounds)
+        return Mark(found.name, figure.row(found), place(found.value), *bounds)
 
     marks = [low + (high - low) * step / steps for step in range(steps + 1)]
     limit = figure.limit

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from pixcell_share.bundles import (
+    REQUIRED_TESTS,
     AuditResult,
     AuditTest,
     Cohort,
@@ -44,13 +45,27 @@ COHORT = Cohort(
     models=(GENERATOR,),
     generation=GenerationSettings("dpm-solver++", steps=20, guidance_scale=2.0, per_tile=1),
 )
+FIGURES: dict[str, tuple[dict[str, float | int], dict[str, float | int]]] = {
+    "near_copies": ({"near_copies": 0, "checked": 12}, {"pixel_ncc": 0.9}),
+    "planted_copies": ({"caught": 20, "planted": 20}, {"caught_min": 19}),
+    "patient_linkage": (
+        {"residual": 0.02, "residual_low": 0.0, "residual_high": 0.08, "detectable": 0.04},
+        {"residual": 0.1},
+    ),
+    "budget": ({"private": 0, "releases": 1, "sequence": 3}, {"releases": 3}),
+}
 PASSED = AuditResult(
     "PASS",
-    (
-        AuditTest("near_copies", True, {"near_copies": 0, "checked": 12}, {"pixel_ncc": 0.9}),
-        AuditTest("planted_copies", True, {"caught": 20, "planted": 20}, {"caught_min": 19}),
+    tuple(
+        AuditTest(name, True, *FIGURES.get(name, ({}, {})))
+        for name in ("near_copies", *REQUIRED_TESTS)
     ),
 )
+
+
+def without(*names: str, audit: AuditResult = PASSED) -> AuditResult:
+    """``audit`` cut: some tests are gone."""
+    return AuditResult(audit.verdict, tuple(t for t in audit.tests if t.name not in names))
 
 
 def make_tiles(count: int, seed: int = 0) -> Iterator[tuple[np.ndarray, int]]:

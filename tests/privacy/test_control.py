@@ -30,8 +30,14 @@ def control(lung_tiles, build, embed):
 
 
 def test_every_planted_copy_of_real_tissue_is_caught(control):
-    assert [kind.kind for kind in control.kinds] == ["exact", "flipped", "rotated", "JPEG 60"]
-    assert control.caught == Share(32, 32)
+    assert [kind.kind for kind in control.kinds] == list(FEW.kinds)
+        "exact",
+        "flipped",
+        "rotated",
+        "JPEG 60",
+        "re-stained",
+    ]
+    assert control.caught == Share(40, 40)
     assert all(kind.by_pixels == Share(8, 8) for kind in control.kinds)
     assert control.valid
 
@@ -57,7 +63,7 @@ def test_blank_tiles_are_passed_over_when_planting(lung_tiles, build, embed):
     tiles = np.concatenate([np.full((60, 224, 224, 3), 240, np.uint8), lung_tiles[:60]])
     control = run_control(build(tiles), tiles.__getitem__, embed, seed=1, settings=FEW)
     assert control.featureless > 0
-    assert control.caught == Share(32, 32)
+    assert control.caught == Share(40, 40)
 
 
 def test_the_control_repeats_with_its_seed(control, lung_tiles, build, embed):

@@ -11,19 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixcell_share.bundles.audit import AuditResult
-from pixcell_share.privacy import (
-    ControlResult,
-    NearCopySettings,
-    PlantedKind,
-    Share,
-    first_checks,
-)
+from pixcell_share.bundles.audit import AuditResult, AuditTest
 from pixcell_share.weights import ModelIdentity
 from site_agent.report.charts import StageTime, histogram, time_bars
-from site_agent.report.page import Balance, ClosePair, Pair, Report, SlideRow, write_report
+from site_agent.report.page import Balance, Pair, Report, SlideRow, write_report
 
-LIMITS = NearCopySettings()
 MARKUP = '<script>alert("x")</script>'
 
 
@@ -66,20 +58,24 @@ def tile(seed: int, side: int = 64) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 255, (side, side, 3), dtype=np.uint8)
 
 
-def control(caught: int = 32) -> ControlResult:
-    kind = PlantedKind("exact", Share(caught, 32), Share(30, 32))
-    return ControlResult((kind,), 0.99, encoder_limit=0.995, examined=40, featureless=8)
+def audit(verdict: str, *, caught: int = 32, residual: float = 0.02) -> AuditResult:
+    planted = {
+        "planted": 32, "caught": caught, "caught_by_encoder": 30,
+        "interval_low": 0.8, "interval_high": 1.0,
+    }  # fmt: skip
+    linkage = {"residual": residual, "residual_low": 0.0, "residual_high": 0.08}
+    tests = (
+        AuditTest("planted_copies", caught == 32, planted, {"share": 0.99}),
+        AuditTest("second_encoder", True),
+        AuditTest("patient_linkage", residual <= 0.1, linkage, {"residual": 0.1}),
+    )
+    return AuditResult(verdict, tests)
 
 
 def report(**changed) -> Report:
-    pixels, encoder = np.array([0.2, 0.3, 0.5]), np.array([0.7, 0.8, 0.9])
     values = {
         "site": "Example Hospital",
-        "audit": first_checks(pixels, encoder, control(), LIMITS),
-        "control": control(),
-        "limits": LIMITS,
-        "encoder": "nano",
-        "real_tiles": 1234,
+        "audit": audit("PASS"),
         "bundle": "ab" * 32,
         "settings": [("model", "nano")],
         "software": [("torch", "2.15.0")],
@@ -94,13 +90,7 @@ def report(**changed) -> Report:
             SlideRow(slide_id="first", case_id=None, label="tumour", mpp=0.25, mpp_source="file"),
             SlideRow(slide_id="dark", case_id=None, label=None, reason="no tissue", remedy="look"),
         ],
-        "pairs": [Pair(slide_id="first", x=1, y=2, real=tile(0), synthetic=(tile(1), tile(2)))],
-        "closest_in_pixels": [
-            ClosePair(synthetic=tile(3), real=tile(4), slide_id="first", x=0, y=0, score=0.5)
-        ],
-        "closest_in_encoder": [],
-        "pixel_scores": pixels,
-        "encoder_scores": encoder,
+        "pairs": [Pair(caption="first at 1, 2", real=(tile(0),), synthetic=(tile(1), tile(2)))],
         "times": [StageTime("read", 1.0, 10), StageTime("generate", 3.0, 10)],
     }
     return Report(**{**values, **changed})
@@ -115,35 +105,31 @@ def written(folder: Path, **changed) -> Page:
 
 def test_the_verdict_comes_first_with_its_figures(tmp_path):
     words = written(tmp_path).words
-    assert words.index("The first checks passed") < words.index("Counts")
-    assert "None of the 3 released tiles" in words
-    assert "1 234 real tiles" in words
-    assert "Of 32 copies that were planted on purpose, 32 were noticed." in words
+    assert words.index("The cohort passed the audit") < words.index("Counts")
+    assert "Every limit of the site held, in 3 tests." in words
+    assert "Of 32 copies planted on purpose, 32 were noticed." in words
+    assert "2 % (95 % interval 0 to 8 %) of the patients" in words
 
 
 @pytest.mark.parametrize(
-    ("pixels", "caught", "expected"),
+    ("found", "expected"),
     [
-        ([0.2, 0.8], 32, "1 (in pixels) and 0 (in the encoder) of the 2 synthetic tiles"),
-        ([0.2, 0.3], 20, "Only 20 of 32 copies that were planted on purpose were noticed."),
-        ([], 32, "No synthetic tile was left to release."),
+        (audit("REFUSE", residual=0.25), "25 % of the patients are linked to the cohort"),
+        (audit("INVALID", caught=20), "Only 62.5 % of the copies that were planted on purpose"),
+        (None, "The audit did not run."),
     ],
 )
-def test_a_verdict_other_than_pass_says_why_and_that_nothing_was_signed(
-    tmp_path, pixels, caught, expected
-):
-    scores = np.array(pixels)
-    found = control(caught)
-    audit = first_checks(scores, np.zeros(len(scores)), found, LIMITS)
-    words = written(tmp_path, audit=audit, control=found, bundle=None, pixel_scores=scores).words
+def test_a_verdict_other_than_pass_says_why_and_that_nothing_was_signed(tmp_path, found, expected):
+    words = written(tmp_path, audit=found, bundle=None).words
     assert expected in words
-    assert "othing was signed" in words
-    assert "The first checks passed" not in words
+    assert "Nothing was signed" in words
+    assert "passed the audit" not in words
 
 
-def test_a_run_without_checks_says_so(tmp_path):
-    words = written(tmp_path, audit=None, control=None, bundle=None).words
-    assert "The privacy checks did not run. Nothing was signed" in words
+def test_the_audit_has_a_page_of_its_own(tmp_path):
+    page = written(tmp_path)
+    assert {at["href"] for at in page.all("a") if not at["href"].startswith("#")} == {"audit.html"}
+    assert "audit.html" not in written(tmp_path, audit=None, bundle=None).words
 
 
 def test_nothing_is_loaded_and_nothing_runs(tmp_path):
@@ -151,7 +137,7 @@ def test_nothing_is_loaded_and_nothing_runs(tmp_path):
     sources = [value for _, at in page.elements for key, value in at.items() if key == "src"]
     assert sources
     assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
-    assert all(at["href"].startswith("#") for at in page.all("a"))
+    assert all(at["href"].startswith("#") or at["href"] == "audit.html" for at in page.all("a"))
     assert not page.all("script")
     assert not page.all("link")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -163,7 +149,8 @@ def test_nothing_is_loaded_and_nothing_runs(tmp_path):
 def test_links_inside_the_page_lead_somewhere(tmp_path):
     page = written(tmp_path)
     targets = {at["id"] for _, at in page.elements if "id" in at}
-    assert {at["href"].removeprefix("#") for at in page.all("a")} <= targets
+    links = {at["href"] for at in page.all("a")} - {"audit.html"}
+    assert {link.removeprefix("#") for link in links} <= targets
 
 
 def test_markup_in_names_is_shown_and_not_obeyed(tmp_path):
@@ -175,7 +162,7 @@ def test_markup_in_names_is_shown_and_not_obeyed(tmp_path):
         site=MARKUP,
         slides=[slide, out, replace(slide, slide_id=quoted, thumbnail=tile(5))],
         settings=[(MARKUP, MARKUP)],
-        pairs=[Pair(slide_id=quoted, x=0, y=0, real=tile(1), synthetic=(tile(2),))],
+        pairs=[Pair(caption=quoted, real=(tile(1),), synthetic=(tile(2),))],
     )
     assert not page.all("script")
     assert not any("onerror" in at for at in page.all("img"))
@@ -183,11 +170,9 @@ def test_markup_in_names_is_shown_and_not_obeyed(tmp_path):
 
 
 def test_words_that_promise_too_much_never_appear(tmp_path):
-    audits: list[AuditResult | None] = [None]
-    for pixels, caught in (([0.1], 32), ([0.9], 32), ([0.1], 3)):
-        audits.append(first_checks(np.array(pixels), np.array([0.1]), control(caught), LIMITS))
-    for audit in audits:
-        words = written(tmp_path, audit=audit).words.lower()
+    found = [None, audit("PASS"), audit("REFUSE", residual=0.5), audit("INVALID", caught=3)]
+    for verdict in found:
+        words = written(tmp_path, audit=verdict).words.lower()
         assert not re.search(r"anonym|safe|harmless|guarantee|de-?identif", words)
 
 
@@ -200,12 +185,12 @@ def test_it_says_that_it_is_private(tmp_path):
 def test_every_picture_has_words_and_is_the_tile(tmp_path):
     page = written(tmp_path)
     pictures = page.all("img")
-    assert len(pictures) == 5
+    assert len(pictures) == 3
     assert all(picture["alt"] for picture in pictures)
     smooth = np.kron(np.arange(64, dtype=np.uint8).reshape(8, 8, 1) * 4, np.ones((8, 8, 3)))
     smooth = smooth.astype(np.uint8)
-    pair = Pair(slide_id="first", x=0, y=0, real=smooth, synthetic=())
-    (shown,) = written(tmp_path, pairs=[pair], closest_in_pixels=[]).all("img")
+    pair = Pair(caption="first at 0, 0", real=(smooth,), synthetic=())
+    (shown,) = written(tmp_path, pairs=[pair]).all("img")
     data = base64.b64decode(shown["src"].removeprefix("data:image/jpeg;base64,"))
     difference = np.asarray(Image.open(io.BytesIO(data))).astype(int) - smooth
     assert np.abs(difference).mean() < 3
@@ -213,26 +198,26 @@ def test_every_picture_has_words_and_is_the_tile(tmp_path):
 
 def test_large_pictures_are_made_smaller(tmp_path):
     slide = SlideRow(slide_id="first", case_id=None, label=None, thumbnail=tile(0, 1500))
-    page = written(tmp_path, slides=[slide], pairs=[], closest_in_pixels=[])
+    page = written(tmp_path, slides=[slide], pairs=[])
     (shown,) = page.all("img")
     data = base64.b64decode(shown["src"].removeprefix("data:image/jpeg;base64,"))
     assert Image.open(io.BytesIO(data)).size == (640, 640)
 
 
-def test_the_closest_pair_is_shown_as_it_lies_on_the_real_tile(tmp_path):
-    real = np.kron(tile(7, 16), np.ones((4, 4, 1))).astype(np.uint8)
-    pair = ClosePair(synthetic=np.rot90(real), real=real, slide_id="first", x=0, y=0, score=1.0)
-    page = written(tmp_path, pairs=[], closest_in_pixels=[pair])
-    shown = [picture["src"] for picture in page.all("img")]
-    assert shown[0] == shown[1]
-    assert "turned: rotate 270" in page.words
+def test_mixed_patients_and_noised_statistics_have_no_single_real_tile(tmp_path):
+    mixed = Pair(caption="first; second", real=(tile(1), tile(2)), synthetic=(tile(3),))
+    noised = Pair(caption="noised statistics of tumour", real=(), synthetic=(tile(4),))
+    page = written(tmp_path, pairs=[mixed, noised])
+    assert [at["alt"] for at in page.all("img")] == [
+        "Real tile 1 of first; second", "Real tile 2 of first; second",
+        "Synthetic tile 1", "Synthetic tile 1",
+    ]  # fmt: skip
 
 
-def test_a_raised_limit_of_the_encoder_is_explained(tmp_path):
-    note = "That is the limit in the encoder, instead of the site's 0.99"
-    assert note in written(tmp_path).words
-    usual = replace(control(), encoder_limit=0.99)
-    assert note not in written(tmp_path, control=usual).words
+def test_slides_of_patients_set_aside_are_called_so(tmp_path):
+    aside = SlideRow(slide_id="first", case_id="a", label=None, set_aside=True)
+    assert "set aside" in written(tmp_path, slides=[aside]).words
+    assert "set aside" not in written(tmp_path, slides=[replace(aside, set_aside=False)]).words
 
 
 def test_left_out_slides_keep_their_reason_and_remedy(tmp_path):
@@ -266,7 +251,7 @@ def test_pictures_are_read_one_at_a_time(tmp_path):
             real = tile(number).view(Watched)
             alive.add(id(real))
             most.append(len(alive))
-            yield Pair(slide_id="first", x=0, y=0, real=real, synthetic=())
+            yield Pair(caption="first", real=(real,), synthetic=())
             del real
 
     written(tmp_path, pairs=pairs())
@@ -284,13 +269,9 @@ def test_an_empty_run_can_be_reported(tmp_path):
     page = written(
         tmp_path,
         audit=None,
-        control=None,
         bundle=None,
         slides=[],
         pairs=[],
-        closest_in_pixels=[],
-        pixel_scores=np.empty(0),
-        encoder_scores=np.empty(0),
         times=[],
     )
     assert "No time was measured." in page.words
