@@ -89,6 +89,9 @@ def gather(
     control = run_control(
         index, real.image, models.embed_one,
         seed=_seed(key, _CONTROLS, seed),
+        other_tile=tiles.any if len(accepted) else None,
+        holdout=_negatives(patients, len(groups.cohort), key, seed),
+        patients=patients,
     )  # fmt: skip
     auditor = Auditor(
         run, inventory, records, states, groups, real, models.audit_encoder, key, view, clock,

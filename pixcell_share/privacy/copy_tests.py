@@ -13,19 +13,7 @@ Scores = NDArray[np.floating]
 
 def planted_test(control: ControlResult) -> AuditTest:
     """Whether the planted copies of this run were caught."""
-    low, high = control.caught.interval
-    return AuditTest(
-        name="planted_copies",
-        passed=control.valid,
-        figures={
-            "planted": control.caught.total,
-            "caught": control.caught.count,
-            "interval_low": round(low, 6),
-            "interval_high": round(high, 6),
-            "caught_by_encoder": sum(kind.by_encoder.count for kind in control.kinds),
-        },
-        limit={"share": control.required},
-    )
+    return AuditTest("planted_copies", control.valid, control.figures(), control.limits())
 
 
 def nearest_test(name: str, scores: Scores, limit: float) -> AuditTest:

@@ -19,10 +19,10 @@ from site_agent.groups import Groups
 from site_agent.home import SiteConfig
 from site_agent.models import Models
 from site_agent.report.charts import StageTime
-from site_agent.report.page import Balance, Pair, Report, SlideRow
+from site_agent.report.gallery import Gallery
+from site_agent.report.page import Balance, Report, SlideRow
 from site_agent.run_folder import RunFolder, SlideState
 
-_PAIRS = 24
 _PACKAGES = ("torch", "diffusers", "timm", "openslide-python", "numpy")
 _STAGES = ("tile", "read", "embed", "fingerprint", "generate", "check", "audit", "write")
 
@@ -49,7 +49,7 @@ def describe_run(
     """The report of a run; ``digest`` is that of the signed bundle, None where it was refused."""
     return Report(
         site=config.site,
-        audit=findings.audit,
+        audit=result,
         bundle=digest,
         settings=_settings(run),
         software=software(),
@@ -57,7 +57,7 @@ def describe_run(
         balances=_balances(findings.counts),
         own_patients=not any(record.case_id for record in findings.records),
         slides=_slide_rows(run, findings),
-        pairs=_Gallery(run, findings).pairs(),
+        pairs=Gallery(run, findings.gathered).pairs(),
         times=[
             StageTime(kind, work.seconds, work.units, "slides" if kind == "tile" else "tiles")
             for kind, work in sorted(
@@ -135,39 +135,3 @@ def _slide_rows(run: RunFolder, findings: Findings) -> Iterator[SlideRow]:
             remedy=reason.get("remedy", ""),
             thumbnail=np.asarray(Image.open(thumbnail)) if thumbnail.exists() else None,
         )
-
-
-class _Gallery:
-    """Pictures for the report, fetched one at a time."""
-
-    def __init__(self, run: RunFolder, findings: Findings) -> None:
-        self._run = run
-        self._findings = findings
-        sizes = [len(check.accepted) for _, check in findings.checked]
-        self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-
-    def pairs(self) -> Iterator[Pair]:
-        """Real tiles spread evenly over the run, each with its released draws."""
-        per_tile = self._run.settings.per_tile
-        count = int(self._starts[-1]) // per_tile
-        for number in np.unique(np.linspace(0, count - 1, min(_PAIRS, count)).astype(int)):
-            draws = [self._draw(int(number) * per_tile + draw) for draw in range(per_tile)]
-            block, _, position = draws[0]
-            index = self._findings.real.index(block.slide_id, int(block.tiles[position]))
-            slide_id, x, y = self._place(index)
-            synthetic = tuple(self._image(draw) for draw in draws if draw[1].accepted[draw[2]])
-            real = self._findings.real.image(index)
-            yield Pair(caption=f"{slide_id} at {x}, {y}", real=(real,), synthetic=synthetic)
-
-    def _draw(self, number: int) -> tuple[Block, CheckedBlock, int]:
-        place = int(np.searchsorted(self._starts, number, side="right")) - 1
-        block, check = self._findings.checked[place]
-        return block, check, number - int(self._starts[place])
-
-    def _image(self, draw: tuple[Block, CheckedBlock, int]) -> NDArray[np.uint8]:
-        return final_image(self._run, self._findings.inventory, *draw)
-
-    def _place(self, index: int) -> tuple[str, int, int]:
-        record, position = self._findings.real.place(index)
-        x, y = read_coords(self._run.coords(record.slide_id)).coords[position]
-        return record.slide_id, int(x), int(y)
