@@ -128,6 +128,7 @@ def make_frontier(
     """
     records = find_records(settings.run)
     with RunFolder(settings.run).opened(key.key_id) as run:
+        run.remember_command()
         base = Job(run, home, key, view, records)
         base.prepared()
         cells, real = [], None
