@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -13,6 +12,7 @@ from pixcell_share.bundles._croissant import croissant
 from pixcell_share.bundles.audit import AuditResult, AuditTest
 from pixcell_share.bundles.cohort import Cohort, GenerationSettings, Manifest
 from pixcell_share.bundles.requirements import OPTIONAL_TESTS, REQUIRED_TESTS
+from pixcell_share.files import canonical_json
 from pixcell_share.weights import ModelIdentity
 
 _TOKEN = re.compile(r"[^\W_]+")
@@ -62,7 +62,7 @@ def _own_words() -> frozenset[str]:
     metadata = croissant(cohort, [1], [(f"x.{kind}", zero, 1) for kind in ("h5", "md", "png")])
     parts = (
         render_card(cohort, [1], audit),
-        json.dumps(metadata),
+        canonical_json(metadata).decode(),
         manifest_statement(manifest).to_bytes().decode(),
         audit_statement(audit, [("x", zero)]).to_bytes().decode(),
     )

@@ -1,16 +1,17 @@
 """``texture``: a fixed descriptor of colour and texture, as an encoder without weights.
 
 It is for *audits* on machines that hold no second foundation model. Nothing in it was trained;
-each number is a published image statistic, standardised by the median and the spread that
+each number is a plain statistic of the picture, standardised by the median and the spread that
 `_texture_standard` lists, and each family of numbers weighs the same in a distance:
 
 - colour: moments, histograms and correlations of red, green, blue and of the densities of
   haematoxylin, eosin and residual (Ruifrok & Johnston 2001, Anal Quant Cytol Histol 23:291); the
   joint histogram of two opponent colours; colour as a function of darkness, which tells the stain
   of a slide apart from what the tile shows;
-- texture: energies and correlations of six octave bands, rotation-invariant uniform local binary
-  patterns at four scales (Ojala et al. 2002, IEEE TPAMI 24:971, table 1, with square neighbours),
-  autocorrelations, and the fine grain of each channel, which tells scanner and focus.
+- texture: energies and correlations of five octave bands, rotation-invariant uniform local binary
+  patterns at four scales (Ojala et al. 2002, IEEE TPAMI 24:971; neighbours on the square of eight
+  pixels, so that nothing is interpolated), autocorrelations, and the fine grain of each channel,
+  which tells scanner and focus.
 
 All numbers are pooled over the whole tile, so that flips and quarter turns change nothing but
 rounding.
@@ -30,6 +31,7 @@ nano          0.935 (0.926 to 0.942)     0.430 (0.387 to 0.474)     0.905
 
 The intervals take tiles as independent, which those of one group are not. Its families were chosen
 on a third of the lung groups and on the fields: expect a little less elsewhere.
+
 It does not see what a foundation model sees: a report must call it the weaker choice.
 """
 

@@ -50,7 +50,7 @@ class Resample:
     @property
     def patients(self) -> int:
         """P."""
-        return self.counts.shape[1]
+        return int(self.counts.shape[1])
 
     def means(self, values: Values) -> Values:
         """(D,) mean over the tiles of each draw, from one value per tile (N,)."""

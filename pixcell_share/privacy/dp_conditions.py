@@ -30,6 +30,7 @@ from pixcell_share.privacy.dp_statistics import (
     Ints,
     PatientSums,
     Weights,
+    input_digest,
     noised_sums,
 )
 
@@ -122,7 +123,7 @@ def dp_conditions(
         noise_multiplier=noise.multiplier, weights=settings.weights, secret=secret,
     )  # fmt: skip
     model = fit(sums, noise.multiplier, settings.weights)
-    random = keyed_generator(secret, _PURPOSE, [noise.multiplier.hex(), sums.means[0, 0].hex()])
+    random = keyed_generator(secret, _PURPOSE, input_digest(flat, patients, labels))
     drawn, of = _draw(model, per_patient, random)
     return DpConditions(
         drawn, of, _guarantee(noise), model.signal, model.class_signal, model.factor.shape[1]

@@ -119,7 +119,7 @@ def patient_sums(
         if spread:
             second += weighted.T @ unit
         norms += share[rows] @ _on_grid(length)
-    counts = np.bincount(labels, weights=share, minlength=classes)
+    counts: Doubles = np.bincount(labels, weights=share, minlength=classes).astype(np.float64)
     return PatientSums(means, (second + second.T) / 2, norms, counts)
 
 
@@ -160,7 +160,7 @@ def noised_sums(
         SettingsError: the secret is too short.
     """
     exact = patient_sums(embeddings, patients, labels, classes, spread=weights.spread > 0)
-    digest = _digest(embeddings, patients, labels)
+    digest = input_digest(embeddings, patients, labels)
     settings = [classes, float(noise_multiplier).hex(), [w.hex() for w in _parts(weights)]]
     random = keyed_generator(secret, _PURPOSE, digest, settings)
 
@@ -188,7 +188,7 @@ def _parts(weights: Weights) -> tuple[float, float, float, float]:
     return weights.mean, weights.spread, weights.norm, weights.count
 
 
-def _digest(embeddings: Floats, patients: Ints, labels: Ints) -> str:
+def input_digest(embeddings: Floats, patients: Ints, labels: Ints) -> str:
     """SHA-256 of everything that goes in, with its shape, in the order in which it came."""
     digest = hashlib.sha256(repr(embeddings.shape).encode())
     for array, kind in ((embeddings, "<f4"), (patients, "<i8"), (labels, "<i8")):
@@ -206,7 +206,8 @@ def _on_grid(length: Doubles) -> Doubles:
     """(B, G): where each norm lies on `NORM_GRID`; non-negative, rows add up to 1."""
     place = np.clip(np.log2(length) - NORM_GRID[0], 0, len(NORM_GRID) - 1)
     steps = np.abs(place[:, None] - np.arange(len(NORM_GRID)))
-    return np.maximum(0.0, 1.0 - steps)
+    shares: Doubles = np.maximum(0.0, 1.0 - steps)
+    return shares
 
 
 def _check(embeddings: Floats, patients: Ints, labels: Ints, classes: int) -> None:

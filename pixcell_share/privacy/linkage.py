@@ -19,6 +19,7 @@ from pixcell_share.privacy.whitening import Whitening, few_of_each
 Values = NDArray[np.float64]
 
 _HAVE = 0.1
+_LEAST = 1e-6
 _OUTSIDE = 2
 """Patients set aside that a class needs: each is judged by the others."""
 
@@ -28,8 +29,8 @@ class LinkageSettings:
     """What the attacker holds and dares."""
 
     tiles_held: int = 4
-    """Tiles of each patient that the attacker holds, at most: as many as nine of ten patients
-    have. All are judged on the same number, so that no score grows with it."""
+    """Tiles of each patient that the attacker holds, at most: as many as nine of ten patients of
+    both groups have. All are judged on the same number, so that no score grows with it."""
 
     alarm: float = ALARM
     """Share of patients outside whom the attacker may declare in by mistake."""
@@ -82,11 +83,11 @@ def patient_linkage(
 ) -> Linkage:
     """Attack the cohort with the probes of its patients, and the patients set aside alike.
 
-    A held tile scores minus the distance to the nearest synthetic tile of its class, less
-    the median of that over the holdout tiles of *other* patients in the class (classes differ in
-    how typical their tiles are); a patient scores the mean over the held tiles. A patient is
-    declared in who scores above all but the floor(alarm n) - 1 highest of the n patients set aside;
-    equal scores count against the attacker, in both groups.
+    A held tile scores minus the distance to the nearest synthetic tile of its class, less the
+    median and in units of the mean deviation of that over the holdout tiles of *other* patients in
+    the class, as classes differ in how typical their tiles are; a patient scores the mean over the
+    held tiles. A patient is declared in who scores above all but the floor(alarm n) - 1 highest of
+    the n patients set aside; equal scores count against the attacker, in both groups.
 
     Distances are Euclidean, of whitened embeddings. On lung tiles that made the attack two to
     three times as strong; a score that also asks how near other patients' real tiles come (the
@@ -109,7 +110,8 @@ def patient_linkage(
     members, outsiders = _of(sample.probes, classes), _of(sample.holdout, classes)
     everyone = len(np.union1d(sample.conditioning.patients, sample.probes.patients))
     outside = len(np.unique(sample.holdout.patients))
-    held = _tiles_held(members, outsiders, everyone + outside, chosen.tiles_held)
+    usual = min(_usual(members, everyone), _usual(outsiders, outside))
+    held = min(chosen.tiles_held, max(1, usual))
     rng = np.random.default_rng(seed)
     members, outsiders = _hold(members, held, rng), _hold(outsiders, held, rng)
     left_out = everyone + outside - (len(members) + len(outsiders)) // held
@@ -183,14 +185,12 @@ def _of(tiles: Tiles, classes: Ints) -> Tiles:
     return tiles.take(np.isin(tiles.labels, classes))
 
 
-def _tiles_held(members: Tiles, outsiders: Tiles, patients: int, most: int) -> int:
-    """How many tiles nine of ten patients have; at least 1, at most ``most``."""
-    counts = np.concatenate(
-        [np.unique(group.patients, return_counts=True)[1] for group in (members, outsiders)]
-    )
-    all_counts = np.concatenate([counts, np.zeros(max(0, patients - len(counts)))])
-    usual = int(np.quantile(all_counts, _HAVE, method="lower"))
-    return min(most, max(1, usual))
+def _usual(tiles: Tiles, patients: int) -> int:
+    """How many tiles nine of ten of that many patients have, some of whom may have none."""
+    counts = np.zeros(patients, dtype=np.int64)
+    found = np.unique(tiles.patients, return_counts=True)[1]
+    counts[: len(found)] = found
+    return int(np.quantile(counts, _HAVE, method="lower"))
 
 
 def _hold(tiles: Tiles, held: int, rng: np.random.Generator) -> Tiles:
@@ -206,20 +206,28 @@ def _scores(sample: AuditSample, members: Tiles, outsiders: Tiles) -> tuple[Valu
     classes = np.unique(outsiders.labels)
     if len(classes) < 2:
         return ours, theirs
-    centred = ours.copy(), theirs.copy()
+    scaled = np.zeros(len(ours)), np.zeros(len(theirs))
     for label in classes.tolist():
         mine, other = members.labels == label, outsiders.labels == label
-        centred[0][mine] -= np.median(theirs[other])
-        centred[1][other] -= _median_of_others(theirs[other], outsiders.patients[other])
-    return centred
+        scaled[0][mine] = _against(ours[mine], theirs[other])
+        people = outsiders.patients[other]
+        scaled[1][other] = _against_others(theirs[other], people)
+    return scaled
 
 
-def _median_of_others(values: Values, patients: Ints) -> Values:
-    """(N,) for each value the median of those of other patients; its own where there are none."""
+def _against(values: Values, background: Values) -> Values:
+    """(N,) how many usual deviations each value lies above the usual one of the background."""
+    usual = np.median(background)
+    spread = np.abs(background - usual).mean()
+    return np.asarray((values - usual) / max(float(spread), _LEAST))
+
+
+def _against_others(values: Values, patients: Ints) -> Values:
+    """(N,) each patient's values against those of the other patients."""
     found = np.empty(len(values))
     for patient in np.unique(patients).tolist():
         own = patients == patient
-        found[own] = np.median(values[own] if own.all() else values[~own])
+        found[own] = _against(values[own], values[own] if own.all() else values[~own])
     return found
 
 

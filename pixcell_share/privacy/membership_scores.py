@@ -44,7 +44,7 @@ class MembershipSettings:
     timesteps: tuple[int, ...] = (100, 200, 300, 400, 500)
     """Time steps of 0 to 999. Carlini et al. find 100 of 1000 best for the loss, Zhai et al. ask
     at about 450; at later steps the picture is gone and with it what was learned of one tile."""
-    noises: int = 4
+    noises: int = 2
     """Draws of noise at each time step, the same ones with and without the condition."""
     batch_size: int | None = None
     """Tiles scored together; None: as many as the generator draws together."""

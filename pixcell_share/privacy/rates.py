@@ -25,16 +25,14 @@ def outside_ranks(scores: Values, outside: Values) -> Values:
     """
     ordered = np.sort(outside)
     reached = len(ordered) - np.searchsorted(ordered, scores, side="left")
-    found: Values = (1.0 + reached) / (1.0 + len(ordered))
-    return found
+    return np.asarray((1.0 + reached) / (1.0 + len(ordered)), dtype=np.float64)
 
 
 def left_out_ranks(outside: Values) -> Values:
     """The same (H,) for each patient outside, against the other H - 1 of them."""
     ordered = np.sort(outside)
     reached = len(ordered) - np.searchsorted(ordered, outside, side="left")
-    found: Values = reached / max(len(ordered), 1)
-    return found
+    return np.asarray(reached / max(len(ordered), 1), dtype=np.float64)
 
 
 def auc(positives: Values, negatives: Values) -> float:

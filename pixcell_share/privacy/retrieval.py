@@ -14,14 +14,12 @@ from pixcell_share.privacy.sample import AuditSample, Ints, Tiles
 from pixcell_share.privacy.whitening import Whitening, few_of_each
 
 Values = NDArray[np.float64]
-Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 
-_NUMBERS = 1 << 23
+_NUMBERS = 1 << 22
 """Distances held at once."""
-_EQUAL = 2e-6
-"""Squared distances that differ by less than this part of the squared norms count as equal: what
-single precision resolves."""
+_EQUAL = 1e-12
+"""Squared distances that differ by less than this part of the squared norms count as equal."""
 _DEEP = 5
 _PER_PATIENT = 8
 
@@ -53,7 +51,7 @@ def retrieval(sample: AuditSample, *, seed: int, whiten: bool = True) -> Retriev
     Tiles at equal distance are taken to be in random order, so a success counts as its chance. The
     control is exact: the sources leave the gallery, and what is counted is the chance that one of
     k tiles, drawn with replacement from those of the same class and of other patients, ranks as
-    high among those that are left. Squared Euclidean distances in single precision.
+    high among those that are left. Euclidean distances in double precision.
 
     Args:
         sample: the groups.
@@ -67,7 +65,8 @@ def retrieval(sample: AuditSample, *, seed: int, whiten: bool = True) -> Retriev
     Raises:
         AuditError: no tile or no holdout patient.
     """
-    if sample.sources is None:
+    sources = sample.sources
+    if sources is None:
         return None
     require(sample, "retrieval")
     rng = np.random.default_rng(seed)
@@ -77,7 +76,7 @@ def retrieval(sample: AuditSample, *, seed: int, whiten: bool = True) -> Retriev
         space = Whitening.of(gallery.embeddings[fitted])
         gallery = gallery.mapped(space)
         sample = replace(sample, synthetic=space(sample.synthetic))
-    found = _outcomes(sample, sample.sources, gallery)
+    found = _outcomes(sample, sources, gallery)
     resample = Resample.of(source_patients(sample), rng)
     means = {name: float(values.mean()) for name, values in found.items()}
     drawn = {name: resample.means(values) for name, values in found.items()}
@@ -114,20 +113,21 @@ def _excess(attack: Values, control: Values) -> Values:
 def _outcomes(sample: AuditSample, sources: Ints, gallery: Tiles) -> dict[str, Values]:
     """For each synthetic tile its chance (S,) of each success, portion by portion."""
     step = max(1, _NUMBERS // len(gallery))
-    squares = np.einsum("nd,nd->n", gallery.embeddings, gallery.embeddings)
+    real = gallery.embeddings.astype(np.float64)
+    squares = np.einsum("nd,nd->n", real, real)
     parts = []
     for start in range(0, len(sources), step):
         rows = slice(start, start + step)
-        queries = sample.synthetic[rows].astype(np.float32)
+        queries = sample.synthetic[rows].astype(np.float64)
         norms = np.einsum("nd,nd->n", queries, queries)[:, None]
-        apart = norms + squares - 2 * (queries @ gallery.embeddings.T)
+        apart = norms + squares - 2 * (queries @ real.T)
         equal = _EQUAL * (norms[:, 0] + float(squares.max()))
         parts.append(_portion(apart, equal, sources[rows], sample.synthetic_labels[rows], gallery))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _portion(
-    apart: Floats, equal: Floats, sources: Ints, labels: Ints, gallery: Tiles
+    apart: Values, equal: Values, sources: Ints, labels: Ints, gallery: Tiles
 ) -> dict[str, Values]:
     """Outcomes of B tiles, from squared distances (B, N) to the gallery."""
     rows = np.arange(len(apart))[:, None]
@@ -148,7 +148,7 @@ def _portion(
 
 
 def _source_within(
-    depth: int, apart: Floats, best: Floats, equal: Floats, is_source: Flags
+    depth: int, apart: Values, best: Values, equal: Values, is_source: Flags
 ) -> Values:
     """(B,) chance that a source is among the ``depth`` nearest, with equal distances shuffled.
 
@@ -165,7 +165,7 @@ def _source_within(
     return 1.0 - missed
 
 
-def _placed_within(depth: int, others: Floats, equal: Floats, place: Flags) -> Values:
+def _placed_within(depth: int, others: Values, equal: Values, place: Flags) -> Values:
     """(B,) chance that a tile drawn from ``place`` is among the ``depth`` nearest of ``others``."""
     depth = min(depth, int(np.isfinite(others).sum(axis=1).min()))
     edge = np.partition(others, depth - 1, axis=1)[:, depth - 1]
@@ -176,7 +176,7 @@ def _placed_within(depth: int, others: Floats, equal: Floats, place: Flags) -> V
     return np.asarray(np.minimum(expected / np.maximum(place.sum(axis=1), 1), 1.0))
 
 
-def _among_nearest(apart: Floats, equal: Floats, wanted: Flags) -> Values:
+def _among_nearest(apart: Values, equal: Values, wanted: Flags) -> Values:
     """(B,) share of the nearest tiles, those equally near together, that are ``wanted``."""
     tied = apart <= (apart.min(axis=1) + equal)[:, None]
     return np.asarray((tied & wanted).sum(axis=1) / tied.sum(axis=1))

@@ -9,8 +9,8 @@ Private like the page: it names slides and patients. Its fields:
 - ``missing``: questions that were not asked; ``weaknesses``: sentences on the audit's power;
 - ``closest_pairs`` and ``refused_tiles``: under ``pixels`` and ``encoder``, ``slide``, ``x``,
   ``y`` (of the real tile, in pixels of the finest level), ``score`` and ``fate``;
-- ``linked_patients``: ``patient``, ``group``, ``score``, ``p``; ``ledger``: ``patient``,
-  ``releases``, ``epsilon``, ``delta``.
+- ``linked_patients``: ``patient``, ``group``, ``score``, ``p``, ``claimed``; ``ledger``:
+  ``patient``, ``releases``, ``epsilon``, ``delta``.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixcell_share.bundles.audit import AuditResult, AuditTest
-from pixcell_share.privacy import ControlResult, NearCopySettings
+from pixcell_share.privacy import ControlResult, NearCopySettings, PlantedKind
 from pixcell_share.weights import ModelIdentity
 from site_agent.report.audit_questions import GROUPS, QUESTIONS, UNSEEN
 from site_agent.report.audit_verdict import breaches, power, sentence
@@ -26,7 +26,6 @@ from site_agent.report.intervals import IntervalPlot, interval_plot
 from site_agent.report.words import headline
 
 _MOST_ROWS = 200
-_OPTIONAL = frozenset({"membership"})  # only for weights that were trained at the site
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +57,8 @@ class LinkedPatient:
     """The attack's score: higher where it rather believes that the patient is in the cohort."""
     p: float
     """Share of patients set aside who score as high; small where the attack makes its claim."""
+    claimed: bool = False
+    """Whether the attack claims that the patient is in the cohort."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +122,16 @@ class AuditReport:
     software: Sequence[tuple[str, str]] = ()
     """Name and version of each program."""
     models: Sequence[ModelIdentity] = ()
+
+    @property
+    def planted(self) -> tuple[tuple[PlantedKind, str], ...]:
+        """Every kind of planted tile, and what is demanded of it."""
+        control = self.control
+        if control is None:
+            return ()
+        blends = ((control.blends, "demanded"),) if control.blends else ()
+        kinds = tuple((kind, "demanded") for kind in control.kinds)
+        return (*kinds, *blends, *((kind, "reported") for kind in control.reported))
 
     @property
     def encoder_limit(self) -> float:
@@ -199,6 +210,10 @@ def _shown(test: AuditTest, audit: AuditResult) -> ShownTest:
 
 
 def missing(audit: AuditResult) -> tuple[str, ...]:
-    """Questions that this audit did not ask."""
-    known = {test.name for test in audit.tests} | _OPTIONAL
-    return tuple(question.title for name, question in QUESTIONS.items() if name not in known)
+    """Questions that this audit should have asked and did not."""
+    known = {test.name: test for test in audit.tests}
+    needless = {"membership"}  # only for weights that were trained at the site
+    if "budget" in known and known["budget"].figures.get("private"):
+        needless.add("retrieval")  # no real tile stands behind noised statistics
+    asked = known.keys() | needless
+    return tuple(question.title for name, question in QUESTIONS.items() if name not in asked)

@@ -35,10 +35,10 @@ def sentence(audit: AuditResult, *, signed: bool) -> str:
 def _why_invalid(audit: AuditResult) -> str:
     known = {test.name: test for test in audit.tests}
     planted, second = known.get("planted_copies"), known.get("second_encoder")
-    if planted is None or not planted.figures.get("planted"):
-        return "No copy could be planted to show that copies would be noticed."
+    if planted is None:
+        return "No copy was planted to show that copies would be noticed."
     if not planted.passed:
-        return " ".join(_breaches(planted)) or "Too many of the planted copies were missed."
+        return " ".join(breaches(planted))
     if second is None or "patient_linkage" not in known:
         return (
             "There was no control group to compare with: no patient was set aside, or there was "
@@ -72,6 +72,8 @@ def _linked(audit: AuditResult) -> str:
 
 def power(audit: AuditResult) -> str:
     """What the attack on patients would have noticed, in a sentence; empty where not known."""
+    if audit.verdict == "INVALID":
+        return "Nothing that can be relied on: a control of the audit itself did not hold."
     f = _figures(audit, "patient_linkage")
     if not {"patients", "holdout_patients", "detectable"} <= f.keys():
         return "The attack on patients was not made: the audit says nothing about patients."
@@ -102,6 +104,11 @@ def reasons(audit: AuditResult) -> tuple[str, ...]:
 
 def breaches(test: AuditTest) -> tuple[str, ...]:
     """Why a failed test failed: each limit that did not hold, with its figure, a sentence each."""
+    f = test.figures
+    if test.name == "planted_copies" and not f.get("planted", 1):
+        return ("No copy could be planted to show that copies would be noticed.",)
+    if test.name.startswith("near_copies") and not f.get("tiles", 1):
+        return ("No synthetic tile was left to release.",)
     return tuple(_breaches(test)) or (f"The test {test.name.replace('_', ' ')} did not hold.",)
 
 
@@ -126,7 +133,7 @@ def _breaches(test: AuditTest) -> list[str]:
             continue
         if value < limit if rule.at_least else value > limit:
             found.append(_breach(rule, value, limit))
-    return found
+    return found[:1] if test.name == "planted_copies" else found  # negatives are held to chance
 
 
 def _breach(rule: _Rule, value: float, limit: float) -> str:

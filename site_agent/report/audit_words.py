@@ -69,7 +69,7 @@ def _planted(f: Numbers, limit: Numbers) -> Answer:
         answer.append(
             f"Of {count(f['negatives'], 'tile')} of patients who were left out of the search, "
             f"{quantity(f['negatives_flagged'])} were taken for copies"
-            f"{_most(limit, 'negative_share')}."
+            f"{_most(limit, 'negative_share')}, and what chance adds to that."
         )
     return " ".join(answer), Figure(noticed, tuple(compared), limit.get("share"), at_least=True)
 
@@ -143,7 +143,10 @@ def _authenticity(f: Numbers, limit: Numbers) -> Answer:
         f"{_written(authentic)} of the synthetic tiles are their own. Of real tiles of patients "
         f"set aside, put in their place, it is {percent(f['control'])}. {_REPORTED}"
     )
-    return answer, Figure(authentic, (Measured("patients set aside", f["control"]),))
+    control = Measured(
+        "patients set aside", f["control"], f.get("control_low"), f.get("control_high")
+    )
+    return answer, Figure(authentic, (control,))
 
 
 def _closest(f: Numbers, limit: Numbers) -> Answer:
@@ -191,16 +194,16 @@ def _cohort(f: Numbers, limit: Numbers) -> Answer:
 
 
 def _budget(f: Numbers, limit: Numbers) -> Answer:
-    kind = (
-        f"differentially private, delta {f['delta']:g}"
-        if f["private"]
-        else "not differentially private"
-    )
+    kind = "not differentially private"
+    if f["private"]:
+        kind = f"differentially private, with epsilon {number(f['epsilon'])}, delta {f['delta']:g}"
     answer = (
-        f"The release is {kind}, and number {quantity(f['sequence'])} in the site's ledger. The "
-        "most that a patient has taken part in with it, without differential privacy: "
-        f"{count(f['releases'], 'release')}{_most(limit, 'releases', quantity)}. The most epsilon "
-        f"that a patient has spent: {number(f['epsilon'])}{_most(limit, 'epsilon', number)}."
+        f"The release is {kind}; its entry in the site's ledger is number "
+        f"{quantity(f['sequence'])}. The most that a patient has now taken part in without "
+        f"differential privacy: {count(f['releases'], 'release')}"
+        f"{_most(limit, 'releases', quantity)}. The most that a patient has now spent with it: "
+        f"epsilon {number(f['total_epsilon'])}{_most(limit, 'epsilon', number)}; delta "
+        f"{f['total_delta']:g}{_most(limit, 'delta', number)}."
     )
     return answer, None
 

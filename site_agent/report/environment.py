@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ def write_page(path: Path, template: str, **values: Any) -> None:
         stream.writelines(parts)
 
 
+@cache
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("site_agent", "templates"),

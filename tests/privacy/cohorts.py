@@ -43,7 +43,9 @@ def simulate(
         return Tiles(points.astype(np.float32), names, names % classes)
 
     def people(first: int, count: int) -> np.ndarray:
-        return centres[np.arange(first, first + count) % classes] + rng.standard_normal((count, DIM))
+        return centres[np.arange(first, first + count) % classes] + rng.standard_normal(
+            (count, DIM)
+        )
 
     inside, outside = people(0, patients), people(patients, holdout)
     conditioning = tiles(0, patients, each, inside)

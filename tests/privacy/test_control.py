@@ -31,12 +31,6 @@ def control(lung_tiles, build, embed):
 
 def test_every_planted_copy_of_real_tissue_is_caught(control):
     assert [kind.kind for kind in control.kinds] == list(FEW.kinds)
-        "exact",
-        "flipped",
-        "rotated",
-        "JPEG 60",
-        "re-stained",
-    ]
     assert control.caught == Share(40, 40)
     assert all(kind.by_pixels == Share(8, 8) for kind in control.kinds)
     assert control.valid

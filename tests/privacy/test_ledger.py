@@ -1,7 +1,4 @@
-"""The ledger: it charges once, never forgets, and notices whoever makes it forget.
-
-Speed, measured by hand on one busy core of an EPYC: see `pixcell_share.privacy.ledger.ledger`.
-"""
+"""The ledger: it charges once, never forgets, and notices whoever makes it forget."""
 
 from __future__ import annotations
 

