@@ -117,8 +117,11 @@ def init(
 
 @app.command()
 def doctor(
-    slides: Annotated[Path | None, typer.Option(help="Folder of slides to look at.")] = None,
+    slides: Slides = None,
+    tiles: Tiles = None,
     table: Table = None,
+    patient_column: PatientColumn = "case_id",
+    label_column: LabelColumn = "label",
     mpp: Mpp = None,
     model: Model = "nano",
     vae: Vae = None,
@@ -139,7 +142,8 @@ def doctor(
     from site_agent.home import SiteHome
 
     settings = DoctorSettings(
-        slides=slides, table=table, mpp=mpp, model=model, encoder=encoder, weights=weights,
+        slides=slides, tiles=tiles, table=table, patient_column=patient_column,
+        label_column=label_column, mpp=mpp, model=model, encoder=encoder, weights=weights,
         vae=vae, trust_remote_code=trust_remote_code, device=device, out=out,
         home=SiteHome.locate(home).folder,
     )  # fmt: skip
@@ -174,18 +178,21 @@ def synthesize(
     ] = 1,
     dp_epsilon: Annotated[
         float | None,
-        typer.Option(help="Condition on differentially private statistics with this epsilon.",
-                     show_default=False),
+        typer.Option(
+            help="Condition on differentially private statistics with this epsilon.",
+            show_default=False,
+        ),
     ] = None,
-    dp_delta: Annotated[
-        float, typer.Option(help="Its delta; must be below 1 / patients.")
-    ] = 1e-5,
+    dp_delta: Annotated[float, typer.Option(help="Its delta; must be below 1 / patients.")] = 1e-5,
     audit_encoder: AuditEncoder = None,
     audit_weights: AuditWeights = None,
     trained_on: Annotated[
         list[Path] | None,
-        typer.Option(help="Latent store that the model was trained on, for a model trained on "
-                     "this site's tiles; may be given more than once.", show_default=False),
+        typer.Option(
+            help="Latent store that the model was trained on, for a model trained on "
+            "this site's tiles; may be given more than once.",
+            show_default=False,
+        ),
     ] = None,
     per_tile: Annotated[int, typer.Option(help="Synthetic tiles for each real tile.")] = 1,
     max_tiles: Annotated[
@@ -269,12 +276,13 @@ def audit(
     seed: Annotated[int, typer.Option(help="Other controls, samples and bootstrap draws.")] = 1,
     synthetic: Annotated[
         Path | None,
-        typer.Option(help="Judge these tiles in place of the run's: a folder of pictures (a "
-                     "sub-folder a class), or a bundle.", show_default=False),
+        typer.Option(
+            help="Judge these tiles in place of the run's: a folder of pictures (a "
+            "sub-folder a class), or a bundle.",
+            show_default=False,
+        ),
     ] = None,
-    output: Annotated[
-        str, typer.Option("--format", help="text, or json for machines.")
-    ] = "text",
+    output: Annotated[str, typer.Option("--format", help="text, or json for machines.")] = "text",
     home: Home = None,
 ) -> None:
     """Attack a cohort again, with another seed, or tiles from elsewhere. Signs nothing.
@@ -294,9 +302,7 @@ def audit(
     as_json = printing.wants_json(output)
     place = SiteHome.locate(home)
     with choose_view() as view:
-        outcome = audit_run(
-            run, place, place.load_key(), view, seed=seed, synthetic=synthetic
-        )
+        outcome = audit_run(run, place, place.load_key(), view, seed=seed, synthetic=synthetic)
     printing.show_audit(outcome, as_json)
     raise typer.Exit(outcome.exit_code)
 
@@ -305,9 +311,7 @@ def audit(
 def frontier(
     slides: Slides = None,
     tiles: Tiles = None,
-    out: Annotated[
-        Path, typer.Option(help="Work folder; run again to go on.")
-    ] = Path("frontier"),
+    out: Annotated[Path, typer.Option(help="Work folder; run again to go on.")] = Path("frontier"),
     table: Table = None,
     patient_column: PatientColumn = "case_id",
     label_column: LabelColumn = "label",
@@ -493,7 +497,7 @@ def region(
 @app.command()
 def demo_slides(
     folder: Annotated[Path, typer.Argument(help="Where to write the slides.")],
-    count: Annotated[int, typer.Option(help="How many slides.")] = 3,
+    count: Annotated[int, typer.Option(help="How many slides, each of a patient.")] = 12,
     seed: Annotated[int, typer.Option(help="Another seed gives other slides.")] = 0,
     as_json: Json = False,
 ) -> None:

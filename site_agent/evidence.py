@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,12 @@ from pixcell_share.bundles import SiteKey
 from pixcell_share.errors import AuditError, SettingsError
 from pixcell_share.privacy import AuditSample, run_control
 from pixcell_share.privacy.authenticity import authenticity
+from pixcell_share.privacy.centring import centred
 from pixcell_share.privacy.closest_record import closest_record
 from pixcell_share.privacy.data_copying import data_copying
 from pixcell_share.privacy.encoder_control import encoder_control
 from pixcell_share.privacy.gate import CohortFacts, Evidence
-from pixcell_share.privacy.linkage import patient_linkage
+from pixcell_share.privacy.linkage import LinkageSettings, patient_linkage
 from pixcell_share.privacy.membership import Membership
 from pixcell_share.privacy.power import detectable_residual
 from pixcell_share.privacy.retrieval import retrieval
@@ -32,12 +34,12 @@ from site_agent.membership import check_membership
 from site_agent.models import Models
 from site_agent.run_folder import RunFolder, SlideState, inventory_digest
 from site_agent.settings import SynthesisSettings
+from site_agent.steps.accepted import Accepted
 from site_agent.steps.auditing import Auditor
 from site_agent.steps.checking import CheckedBlock, check_slides, final_image, released
 from site_agent.steps.conditions import Promise, Source, promise_of
 from site_agent.steps.generation import Block
 from site_agent.steps.real_tiles import RealTiles
-from site_agent.steps.accepted import Accepted
 
 _CONTROLS = "control choice v1"
 _ATTACKS = "attack choice v1"
@@ -93,14 +95,18 @@ def gather(
         holdout=_negatives(patients, len(groups.cohort), key, seed),
         patients=patients,
     )  # fmt: skip
-    auditor = Auditor(
-        run, inventory, records, states, groups, real, models.audit_encoder, key, view, clock,
-        seed=seed,
-    )  # fmt: skip
     sample, why = None, ""
     try:
-        sample = auditor.sample(accepted)
-        attacks = _attack(sample, _seed(key, _ATTACKS, seed))
+        sample, conditioned = (
+            centred(
+                Auditor(
+                    run, inventory, records, states, groups, real, encoder, key, view, clock,
+                    seed=seed,
+                ).sample(accepted)
+            )
+            for encoder in (models.audit_encoder, models.conditioning_encoder)
+        )  # fmt: skip
+        attacks = _attack(sample, conditioned, _seed(key, _ATTACKS, seed))
     except AuditError as error:
         why = f"{error.cause}: {error.remedy}"
         attacks = dict.fromkeys(_ATTACKED)
@@ -117,11 +123,20 @@ def gather(
     return Gathered(inventory, checked, accepted, real, evidence, sample, weak, seed)
 
 
-_ATTACKED = ("encoder_control", "retrieval", "linkage", "copying", "authenticity", "closest")
+_ATTACKED = (
+    "encoder_control", "retrieval", "linkage", "conditioned_linkage", "copying", "authenticity",
+    "closest",
+)  # fmt: skip
 
 
-def _attack(sample: AuditSample, seed: int) -> dict[str, object]:
+def _attack(sample: AuditSample, conditioned: AuditSample, seed: int) -> dict[str, Any]:
     """Every attack on embeddings.
+
+    Args:
+        sample: in the audit's encoder.
+        conditioned: the same tiles in the encoder that conditioned: it is public, and an attacker
+            may use it as well.
+        seed: of every random choice.
 
     Raises:
         AuditError: there is no control group, or nothing to attack.
@@ -130,6 +145,9 @@ def _attack(sample: AuditSample, seed: int) -> dict[str, object]:
         "encoder_control": encoder_control(sample, seed=seed),
         "retrieval": retrieval(sample, seed=seed),
         "linkage": patient_linkage(sample, seed=seed),
+        "conditioned_linkage": patient_linkage(
+            conditioned, seed=seed, settings=LinkageSettings(whiten=False)
+        ),
         "copying": data_copying(sample, seed=seed),
         "authenticity": authenticity(sample, seed=seed),
         "closest": closest_record(sample, seed=seed),
@@ -140,7 +158,7 @@ def _membership(run: RunFolder, models: Models, view: View, seed: int) -> Member
     if not run.settings.trained_on:
         return None
     return check_membership(
-        models.generator, run.settings.trained_on, limit=_MEMBERS, seed=seed, view=view,
+        models.in_full_precision(), run.settings.trained_on, limit=_MEMBERS, seed=seed, view=view,
         record=trained_here(run.settings.model),
     )  # fmt: skip
 
@@ -192,9 +210,7 @@ def _patients(
     )
 
 
-def _negatives(
-    patients: NDArray[np.int64], cohort: int, key: SiteKey, seed: int
-) -> list[int]:
+def _negatives(patients: NDArray[np.int64], cohort: int, key: SiteKey, seed: int) -> list[int]:
     """Tiles of patients set aside, at random."""
     tiles = np.flatnonzero(patients >= cohort)
     rng = np.random.default_rng(_seed(key, "negatives v1", seed))
@@ -236,6 +252,12 @@ def _patients_needed() -> int:
     )  # fmt: skip
 
 
+def _unnoticed(detectable: float) -> str:
+    if detectable >= 1:
+        return "even linking all of the patients to it"
+    return f"linking fewer than {detectable:.0%} of the patients to it"
+
+
 def _weak(evidence: Evidence, promise: Promise | None, why: str) -> tuple[str, ...]:
     """What a reader must know about the power of this audit, and about what noise has left."""
     found = [why] if why else []
@@ -243,8 +265,13 @@ def _weak(evidence: Evidence, promise: Promise | None, why: str) -> tuple[str, .
     if linkage is not None and linkage.detectable > _WEAK:
         found.append(
             f"With {facts.patients} patients in the cohort and {facts.holdout_patients} set "
-            f"aside, linking fewer than {linkage.detectable:.0%} of the patients would have gone "
-            f"unnoticed; to notice {_WEAK:.0%} takes about {_patients_needed()} patients in all."
+            f"aside, {_unnoticed(linkage.detectable)} would have gone unnoticed; to notice "
+            f"{_WEAK:.0%} takes about {_patients_needed()} patients in all."
+        )
+    if promise is not None and not promise.directions:
+        found.append(
+            "With this epsilon and this many patients all tiles of a class are drawn from one and "
+            "the same condition: they differ by their noise alone."
         )
     if promise is not None and promise.class_signal < _FAINT:
         found.append(

@@ -76,9 +76,11 @@ class Cell:
     frechet: float
     """Fréchet distance to those tiles, in the audit's encoder."""
     residual: Estimate
-    """Patient linkage beyond the control group."""
+    """Patient linkage beyond the control group, through the encoder in which it is larger."""
     auc: Estimate
-    """How well the attack tells patients of the cohort from others."""
+    """How well that attack tells patients of the cohort from others."""
+    through: str
+    """That encoder: ``audit`` or ``conditioning``."""
     retrieval: Estimate | None
     """Rank-1 retrieval of the source tile beyond chance; None without one."""
     near_copies: int
@@ -117,9 +119,7 @@ def parse_numbers(option: str, text: str) -> tuple[float, ...]:
     return found
 
 
-def make_frontier(
-    settings: FrontierSettings, home: SiteHome, key: SiteKey, view: View
-) -> Frontier:
+def make_frontier(settings: FrontierSettings, home: SiteHome, key: SiteKey, view: View) -> Frontier:
     """Run the grid; cells done before are kept.
 
     Raises:
@@ -192,14 +192,20 @@ def _cell_of(values: dict[str, Any]) -> Cell:
 
 def _measured(job: Job, gathered: Gathered) -> Cell:
     sample, evidence = gathered.sample, gathered.evidence
-    if sample is None or evidence.linkage is None:
+    if sample is None or evidence.linkage is None or evidence.conditioned_linkage is None:
         raise AuditError(*_cause(gathered))
+    worst = max(
+        evidence.linkage, evidence.conditioned_linkage,
+        key=lambda found: (found.residual.value, found.auc.value),
+    )  # fmt: skip
     settings = job.run.settings
     utility = cohort_utility(
         sample.synthetic, sample.synthetic_labels, sample.holdout, seed=gathered.seed
     )
     result = judge(evidence, job.config.limits)
-    way = f"mix {settings.mix}" if settings.dp_epsilon is None else f"epsilon {settings.dp_epsilon:g}"
+    way = (
+        f"mix {settings.mix}" if settings.dp_epsilon is None else f"epsilon {settings.dp_epsilon:g}"
+    )
     near = sum(int((~check.accepted).sum()) for _, check in gathered.checked)
     return Cell(
         name=way,
@@ -207,8 +213,9 @@ def _measured(job: Job, gathered: Gathered) -> Cell:
         tiles=len(gathered.accepted),
         balanced_accuracy=utility.balanced_accuracy,
         frechet=utility.frechet,
-        residual=evidence.linkage.residual,
-        auc=evidence.linkage.auc,
+        residual=worst.residual,
+        auc=worst.auc,
+        through="audit" if worst is evidence.linkage else "conditioning",
         retrieval=evidence.retrieval.excess if evidence.retrieval else None,
         near_copies=near,
         verdict=result.verdict,
@@ -230,6 +237,7 @@ def _baseline(gathered: Gathered) -> Cell:
         frechet=utility.frechet,
         residual=control.ceiling.residual,
         auc=control.ceiling.auc,
+        through="audit",
         retrieval=None,
         near_copies=len(tiles),
         verdict="REFUSE",

@@ -55,7 +55,9 @@ def split_patients(records: Sequence[SlideRecord], share: float, key: SiteKey) -
         by_class[label].append(patient)
     total = sum(len(names) for names in by_class.values())
     wanted = min(math.ceil(share * total), total - 1)
-    ranked = {label: sorted(names, key=lambda n: _rank(key, n)) for label, names in by_class.items()}
+    ranked = {
+        label: sorted(names, key=lambda n: _rank(key, n)) for label, names in by_class.items()
+    }
     holdout: set[str] = set()
     for _ in range(wanted):
         holdout.add(_next(ranked, holdout, share))

@@ -22,7 +22,7 @@ from pixcell_share.errors import KeyFileError, SettingsError
 from pixcell_share.files import atomic_write_text
 from pixcell_share.privacy import NearCopySettings
 from pixcell_share.privacy.gate import GateLimits
-from pixcell_share.privacy.ledger import Budget, Ledger
+from pixcell_share.privacy.ledger import Budget, Ledger, Mark
 
 _TEMPLATE = """\
 # The public label of this site. It is written into every bundle: do not use a
@@ -147,9 +147,14 @@ class SiteHome:
         say(f"made a new site key in {self.folder}: fingerprint {key.key_id}")
         return key
 
-    def ledger(self, key: SiteKey) -> Ledger:
-        """The site's record of what its patients took part in."""
-        return Ledger(self.folder, key)
+    def ledger(self, key: SiteKey, at_least: Mark | None = None) -> Ledger:
+        """The site's record of what its patients took part in.
+
+        Args:
+            key: the site's.
+            at_least: an entry that it is known to have had.
+        """
+        return Ledger(self.folder, key, at_least=at_least)
 
     def _publish(self, key: SiteKey) -> None:
         atomic_write_text(self.public_key, key.public_pem.decode())

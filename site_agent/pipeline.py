@@ -321,7 +321,9 @@ def count_tiles(checked: Sequence[tuple[Block, CheckedBlock]], embedded: int) ->
     kept = sum(int(check.accepted.sum()) for check in checks)
     return {
         "tiles_embedded": embedded,
-        "conditions": sum(len(s.conditions) for s in {b.source.name: b.source for b, _ in checked}.values()),
+        "conditions": sum(
+            len(s.conditions) for s in {b.source.name: b.source for b, _ in checked}.values()
+        ),
         "tiles_generated": generated,
         "tiles_released": kept,
         "tiles_dropped": generated - kept,

@@ -14,7 +14,7 @@
       work/                           private stores that let the next run go on
         slides/ID.json                what became of a slide
         fingerprints/ID.npy           (N, F) pixel fingerprints of the real tiles
-        conditions/NAME.npz           mixtures or noised statistics of a class
+        conditions/NAME.npy, .npz     mixtures or noised statistics of a class
         draws/SOURCE/00000.npy        (B, H, W, 3) synthetic tiles, a block a file
         checks/DIGEST/SOURCE/...npz   what the checks said of each block
         audit/ENCODER/...npz          embeddings in the audit's encoder
@@ -40,6 +40,7 @@ from pixcell_share.bundles import bundle_digest
 from pixcell_share.errors import SlideError, WorkFolderError
 from pixcell_share.files import atomic_write_text, canonical_json, storage_errors
 from pixcell_share.privacy import NearCopySettings
+from pixcell_share.privacy.ledger import Mark
 from pixcell_share.slides import SlideRecord
 from pixcell_share.slides.grid_format import nominal_magnification
 from pixcell_share.weights import ModelIdentity
@@ -134,7 +135,7 @@ class RunFolder:
 
     def conditions(self, name: str) -> Path:
         """Conditions of a class that were computed over all slides."""
-        return self._work / "conditions" / f"{name}.npz"
+        return self._work / "conditions" / f"{name}.npy"
 
     def audit_real(self, encoder: str, slide_id: str) -> Path:
         """Embeddings in the audit's encoder of some real tiles of a slide."""
@@ -354,6 +355,20 @@ class RunFolder:
         # Killed after the rename, a run finds the new bundle here: that one stays.
         if bundle_digest(self.bundle) == digest:
             self.bundle.rename(self.root / f"bundle-{digest[:12]}")
+
+    def ledger_mark(self) -> Mark | None:
+        """The last entry of the ledger that this run saw."""
+        if not self._mark_file.exists():
+            return None
+        return Mark(**json.loads(self._mark_file.read_text()))
+
+    def keep_ledger_mark(self, mark: Mark) -> None:
+        """Remember it, so that an older ledger put in its place is noticed."""
+        atomic_write_text(self._mark_file, json.dumps(asdict(mark)) + "\n")
+
+    @property
+    def _mark_file(self) -> Path:
+        return self._work / "ledger-mark.json"
 
     def keep_release(self, values: dict[str, Any]) -> None:
         """Write what the release was made from, and what came of it."""

@@ -15,9 +15,9 @@ from pixcell_share.errors import SettingsError
 from pixcell_share.privacy.authenticity import Authenticity
 from pixcell_share.privacy.closest_record import ClosestRecord
 from pixcell_share.privacy.control import ControlResult
+from pixcell_share.privacy.copy_tests import Scores, nearest_test, planted_test
 from pixcell_share.privacy.data_copying import DataCopying
 from pixcell_share.privacy.encoder_control import DISTINCT, EncoderControl
-from pixcell_share.privacy.copy_tests import Scores, nearest_test, planted_test
 from pixcell_share.privacy.intervals import Estimate, Share
 from pixcell_share.privacy.linkage import Linkage
 from pixcell_share.privacy.membership import Membership
@@ -108,6 +108,8 @@ class Evidence:
     """None where no control group could be formed: the audit is then void."""
     retrieval: Retrieval | None
     linkage: Linkage | None
+    conditioned_linkage: Linkage | None
+    """The same through the encoder that conditioned: an attacker may use that one too."""
     copying: DataCopying | None
     authenticity: Authenticity | None
     closest: ClosestRecord | None
@@ -115,9 +117,7 @@ class Evidence:
     """None where the weights were not trained on the site's tiles."""
 
 
-def judge(
-    evidence: Evidence, limits: GateLimits, last: Sequence[AuditTest] = ()
-) -> AuditResult:
+def judge(evidence: Evidence, limits: GateLimits, last: Sequence[AuditTest] = ()) -> AuditResult:
     """The verdict.
 
     Args:
@@ -130,7 +130,12 @@ def judge(
         no control group; else ``REFUSE`` where a test failed; else ``PASS``. The figures are
         public: counts, rates and intervals, never a figure of one patient or one tile.
     """
-    tests = (*_copies(evidence), *_attacks(evidence, limits), _cohort(evidence.facts, limits), *last)
+    tests = (
+        *_copies(evidence),
+        *_attacks(evidence, limits),
+        _cohort(evidence.facts, limits),
+        *last,
+    )
     seeing = evidence.encoder_control is not None and evidence.encoder_control.valid
     if not (evidence.control.valid and seeing and evidence.linkage):
         return AuditResult("INVALID", tests)
@@ -152,7 +157,9 @@ def _attacks(evidence: Evidence, limits: GateLimits) -> list[AuditTest]:
     found = [
         evidence.encoder_control and _second_encoder(evidence.encoder_control),
         evidence.retrieval and _retrieval(evidence.retrieval, limits.retrieval_excess),
-        evidence.linkage and _linkage(evidence.linkage, limits),
+        evidence.linkage and _linkage("patient_linkage", evidence.linkage, limits),
+        evidence.conditioned_linkage
+        and _linkage("patient_linkage_conditioning", evidence.conditioned_linkage, limits),
         evidence.copying and _copying(evidence.copying, limits.c_t),
         evidence.authenticity and _authenticity(evidence.authenticity),
         evidence.closest and _closest(evidence.closest, limits.nearer),
@@ -215,9 +222,9 @@ def _retrieval(found: Retrieval, limit: float) -> AuditTest:
     )
 
 
-def _linkage(found: Linkage, limits: GateLimits) -> AuditTest:
+def _linkage(name: str, found: Linkage, limits: GateLimits) -> AuditTest:
     return AuditTest(
-        name="patient_linkage",
+        name=name,
         passed=found.residual.value <= limits.linkage_residual
         and found.detectable <= limits.linkage_detectable,
         figures={

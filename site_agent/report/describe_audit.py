@@ -65,11 +65,12 @@ def _linked(findings: Findings) -> Iterator[LinkedPatient]:
 
 
 def _rows(names: Sequence[str], group: str, found: PatientScores) -> Iterator[LinkedPatient]:
-    values = zip(found.patients, found.scores, found.ranks, strict=True)
-    for patient, score, rank in values:
+    values = zip(found.patients, found.scores, found.ranks, found.declared, strict=True)
+    for patient, score, rank, declared in values:
         yield LinkedPatient(
-            patient=names[int(patient)], group=group, score=float(score), p=float(rank)
-        )
+            patient=names[int(patient)], group=group, score=float(score), p=float(rank),
+            claimed=bool(declared),
+        )  # fmt: skip
 
 
 def _ledger(home: SiteHome, key: SiteKey, findings: Findings) -> Iterator[LedgerRow]:

@@ -72,7 +72,9 @@ def write_plot(path: Path, cells: Sequence[Point]) -> None:
     """Draw ``cells`` to an SVG file that needs nothing else."""
     across = Axis(0.0, max(0.1, _up(max(cell.residual.high for cell in cells))))
     lowest = min(cell.balanced_accuracy.low for cell in cells)
-    up = Axis(max(0.0, _up(lowest) - 0.1), min(1.0, _up(max(c.balanced_accuracy.high for c in cells))))
+    up = Axis(
+        max(0.0, _up(lowest) - 0.1), min(1.0, _up(max(c.balanced_accuracy.high for c in cells)))
+    )
     template = Environment(
         loader=PackageLoader("site_agent", "templates"),
         autoescape=True,

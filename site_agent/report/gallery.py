@@ -17,6 +17,7 @@ from site_agent.steps.generation import Block
 
 _PAIRS = 24
 _CLOSEST = 8
+_DROPPED = 4
 _REFUSED = 24
 _SHOWN_MEMBERS = 5
 _SCORES = {"pixel": "pixel_ncc", "embedding": "embedding_similarity"}
@@ -66,13 +67,15 @@ class Gallery:
         return "; ".join(f"{slide}, x {x}, y {y}" for slide, x, y in places)
 
     def closest(self, kind: str) -> Iterable[ClosePair]:
-        """The draws that came closest to a real tile, the closest first.
+        """The draws that came closest to a real tile, the closest first; then some that were dropped.
 
         Args:
             kind: ``pixel`` or ``embedding``.
         """
-        ranked = np.argsort(-self.scores(_SCORES[kind]), kind="stable")[:_CLOSEST]
-        return _Again(self, kind, ranked)
+        ranked = np.argsort(-self.scores(_SCORES[kind]), kind="stable")
+        kept = self.scores("accepted")[ranked] > 0
+        shown = np.concatenate([ranked[kept][:_CLOSEST], ranked[~kept][:_DROPPED]])
+        return _Again(self, kind, shown)
 
     def refused(self, kind: str, limit: float) -> Iterable[ClosePair]:
         """Draws meant for release that reach ``limit``, the closest first."""

@@ -17,15 +17,16 @@ from pixcell_share.encoders import Encoder
 from pixcell_share.files import atomic_path
 from pixcell_share.privacy import AuditSample, Tiles
 from pixcell_share.progress import View
-from pixcell_share.slides import SlideRecord
+from pixcell_share.slides import SlideRecord, read_features
 from site_agent.clock import Clock
 from site_agent.groups import Groups, conditioning_tiles, probe_tiles
 from site_agent.inputs import UNLABELLED, patient_of
+from site_agent.models import Embedder, one_vector
 from site_agent.run_folder import RunFolder, SlideState
+from site_agent.steps.accepted import Accepted
 from site_agent.steps.checking import final_image
 from site_agent.steps.conditions import Source
 from site_agent.steps.real_tiles import RealTiles
-from site_agent.steps.accepted import Accepted
 
 _SAMPLE = "audit sample v1"
 _BATCH = 32
@@ -65,7 +66,7 @@ class Auditor:
         states: Sequence[SlideState],
         groups: Groups,
         real: RealTiles,
-        encoder: Encoder,
+        encoder: Encoder | Embedder,
         key: SiteKey,
         view: View,
         clock: Clock,
@@ -189,7 +190,12 @@ class Auditor:
     def _of_slide(self, slide: int, tiles: Ints) -> Floats:
         """Embeddings of tiles of one slide; those computed before are kept in the work folder."""
         start = self._real.starts[slide]
-        place = self._run.audit_real(self._encoder.name, self._real.place(start)[0].slide_id)
+        slide_id = self._real.place(start)[0].slide_id
+        if self._encoder.name == self._run.settings.encoder_name:
+            with read_features(self._run.features(slide_id)) as features:
+                rows = [features[place : place + 1] for place in (tiles - start).tolist()]
+            return one_vector(np.concatenate(rows).astype(np.float32))
+        place = self._run.audit_real(self._encoder.name, slide_id)
         known, embeddings = _load(place, self._encoder.dim)
         missing = np.setdiff1d(tiles - start, known)
         if len(missing):
@@ -225,9 +231,7 @@ class Auditor:
 
     def _of_block(self, accepted: Accepted, number: int, positions: Ints) -> Floats:
         block, check = accepted.checked[number]
-        place = self._run.audit_draws(
-            self._encoder.name, self._inventory, block.name, block.number
-        )
+        place = self._run.audit_draws(self._encoder.name, self._inventory, block.name, block.number)
         known, embeddings = _load(place, self._encoder.dim)
         if not np.isin(positions, known).all():
             known = np.flatnonzero(check.accepted)

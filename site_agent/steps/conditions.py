@@ -33,6 +33,7 @@ _PER_PATIENT = 16  # conditions for each patient of noised statistics, where --m
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
+_Stock = tuple[Floats, dict[str, NDArray[Any]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class Source:
     draws: int
     """Draws for each condition."""
     stock: Path
-    """The slide's features, or an ``.npz`` with ``conditions`` and ``members``."""
+    """The slide's features, or an ``.npy`` of conditions with an ``.npz`` of members beside it."""
     slide: bool
     """Whether the stock is a slide's."""
     fixed: bool = False
@@ -59,8 +60,7 @@ class Source:
             with read_features(self.stock) as features:
                 rows = [features[place : place + 1] for place in positions.tolist()]
                 return np.concatenate(rows), features.coords[positions]
-        with np.load(self.stock) as stored:
-            found: Floats = stored["conditions"][positions]
+        found: Floats = np.array(np.load(self.stock, mmap_mode="r")[positions])
         return found, np.stack([positions, np.zeros_like(positions)], axis=1)
 
     def members(self, positions: Ints, start: int) -> Ints | None:
@@ -72,7 +72,7 @@ class Source:
         """
         if self.slide:
             return positions[:, None] + start
-        with np.load(self.stock) as stored:
+        with np.load(_notes(self.stock)) as stored:
             return stored["members"][positions] if "members" in stored.files else None
 
 
@@ -137,7 +137,7 @@ class _Classes:
         settings = self._run.settings
         digest = self._digest()
         places = [self._run.conditions(f"class-{n}-{digest}") for n in range(len(self._names))]
-        if not all(place.exists() for place in places):
+        if not all(_notes(place).exists() for place in places):
             self._make(places)
         # A group of k tiles is drawn from k times, so that mixing keeps the cohort's size.
         draws = settings.per_tile * settings.mix
@@ -162,9 +162,12 @@ class _Classes:
     def _make(self, places: Sequence[Path]) -> None:
         embeddings, patients, labels, rows = self._gather()
         made = self._noised if self._run.settings.dp_epsilon is not None else self._mixed
-        for number, values in enumerate(made(embeddings, patients, labels, rows)):
-            with atomic_path(places[number]) as part, part.open("wb") as stream:
-                np.savez(stream, **values)
+        found = made(embeddings, patients, labels, rows)
+        for place, (conditions, notes) in zip(places, found, strict=True):
+            with atomic_path(place) as part, part.open("wb") as stream:
+                np.save(stream, conditions)
+            with atomic_path(_notes(place)) as part, part.open("wb") as stream:
+                np.savez(stream, **notes)
 
     def _gather(self) -> tuple[Floats, Ints, Ints, Ints]:
         """Embeddings, patient, class and number in the run of every conditioning tile."""
@@ -181,27 +184,19 @@ class _Classes:
         found = [np.concatenate(part) for part in (embeddings, patients, labels, rows)]
         return found[0].astype(np.float32), found[1], found[2], found[3]
 
-    def _mixed(
-        self, embeddings: Floats, patients: Ints, labels: Ints, rows: Ints
-    ) -> list[dict[str, NDArray[Any]]]:
+    def _mixed(self, embeddings: Floats, patients: Ints, labels: Ints, rows: Ints) -> list[_Stock]:
         mixed = mix_embeddings(
             embeddings, patients, labels, self._run.settings.mix,
             secret=self._key.derive(_MIX), class_names=self._names,
         )  # fmt: skip
         chosen = [mixed.labels == number for number in range(len(self._names))]
-        return [
-            {"conditions": mixed.conditions[of], "members": rows[mixed.members[of]]}
-            for of in chosen
-        ]
+        return [(mixed.conditions[of], {"members": rows[mixed.members[of]]}) for of in chosen]
 
-    def _noised(
-        self, embeddings: Floats, patients: Ints, labels: Ints, rows: Ints
-    ) -> list[dict[str, NDArray[Any]]]:
+    def _noised(self, embeddings: Floats, patients: Ints, labels: Ints, rows: Ints) -> list[_Stock]:
         settings = self._run.settings
         assert settings.dp_epsilon is not None
         made = dp_conditions(
-            embeddings if embeddings.ndim == 2 else embeddings.squeeze(1),
-            patients, labels, len(self._names),
+            embeddings, patients, labels, len(self._names),
             settings=DpSettings(settings.dp_epsilon, settings.dp_delta),
             secret=self._key.derive(_NOISE),
             per_patient=settings.max_tiles or _PER_PATIENT,
@@ -209,17 +204,22 @@ class _Classes:
         promise = Promise(**{
             "epsilon": made.guarantee.epsilon, "delta": made.guarantee.delta,
             "signal": made.signal, "class_signal": float(min(made.class_signal)),
+            "directions": made.directions,
         })  # fmt: skip
         noted = np.frombuffer(canonical_json(asdict(promise)), np.uint8)
         return [
-            {"conditions": made.conditions[made.labels == number], "promise": noted}
+            (made.conditions[made.labels == number], {"promise": noted})
             for number in range(len(self._names))
         ]
 
 
 def _stocked(place: Path) -> int:
-    with np.load(place) as stored:
-        return len(stored["conditions"])
+    return len(np.load(place, mmap_mode="r"))
+
+
+def _notes(place: Path) -> Path:
+    """Where the members or the promise of the conditions at ``place`` are; written last."""
+    return place.with_suffix(".npz")
 
 
 @dataclass(frozen=True)
@@ -232,13 +232,15 @@ class Promise:
     """`DpConditions.signal`."""
     class_signal: float
     """The least of `DpConditions.class_signal`."""
+    directions: int
+    """`DpConditions.directions`: with none, all conditions of a class are the same."""
 
 
 def promise_of(sources: Sequence[Source]) -> Promise | None:
     """That of a cohort's conditions, or None where they are not differentially private."""
     for source in sources:
         if not source.slide:
-            with np.load(source.stock) as stored:
+            with np.load(_notes(source.stock)) as stored:
                 if "promise" in stored.files:
                     return Promise(**json.loads(stored["promise"].tobytes()))
     return None

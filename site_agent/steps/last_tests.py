@@ -28,7 +28,6 @@ from site_agent.run_folder import RunFolder
 from site_agent.steps.conditions import Promise, promise_of
 from site_agent.steps.release_order import release_order
 
-
 _MOST_NOTES = 20
 
 
@@ -48,7 +47,7 @@ class LastTests:
         self._run = run
         self._home = home
         self._config = home.config()
-        self._ledger = home.ledger(key)
+        self._ledger = home.ledger(key, run.ledger_mark())
         self._key = key
         self._records = records
         self._groups = groups
@@ -65,7 +64,9 @@ class LastTests:
         settings = self._run.settings
         given = (settings.slides, settings.tiles, settings.out, settings.table, self._home.folder)
         return Secrets(
-            slides=tuple({r.slide_id for r in self._records} | {r.path.stem for r in self._records}),
+            slides=tuple(
+                {r.slide_id for r in self._records} | {r.path.stem for r in self._records}
+            ),
             patients=tuple({patient_of(record) for record in self._records}),
             paths=tuple(str(Path(path).resolve()) for path in given if path is not None),
             hosts=(socket.gethostname(),),
@@ -99,7 +100,7 @@ class LastTests:
 
     def settle(self, digest: str) -> None:
         """Note in the ledger that the release was signed."""
-        self._ledger.settle(self.release_id, digest)
+        self._run.keep_ledger_mark(self._ledger.settle(self.release_id, digest))
 
     @cached_property
     def release_id(self) -> str:

@@ -23,7 +23,6 @@ from site_agent.steps.last_tests import LastTests
 from site_agent.steps.release_order import release_order
 
 
-
 def release(
     run: RunFolder,
     gathered: Gathered,
