@@ -43,7 +43,7 @@ from site_agent.steps.real_tiles import RealTiles
 
 _CONTROLS = "control choice v1"
 _ATTACKS = "attack choice v1"
-_NEGATIVES = 256
+_NEGATIVES = 64
 _MEMBERS = 2000
 _WEAK = 0.3
 _FAINT = 0.5
