@@ -1,4 +1,4 @@
-"""`pixcell-site audit`: judge a run's cohort again, with other seeds, or a cohort from elsewhere."""
+"""`pixcell-site audit`: judge a run's cohort with other seeds, or tiles from elsewhere."""
 
 from __future__ import annotations
 

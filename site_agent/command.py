@@ -1,4 +1,4 @@
-"""A run's settings with their paths, as they are kept in its work folder: private, like the rest."""
+"""A run's settings with their paths, as its work folder keeps them: private, like the rest."""
 
 from __future__ import annotations
 

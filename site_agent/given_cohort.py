@@ -1,4 +1,4 @@
-"""Synthetic tiles that somebody else made, or chose: audited as they are, against a run's slides."""
+"""Synthetic tiles from elsewhere, audited as they are against the slides of a run."""
 
 from __future__ import annotations
 

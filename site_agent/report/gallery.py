@@ -67,7 +67,7 @@ class Gallery:
         return "; ".join(f"{slide}, x {x}, y {y}" for slide, x, y in places)
 
     def closest(self, kind: str) -> Iterable[ClosePair]:
-        """The draws that came closest to a real tile, the closest first; then some that were dropped.
+        """The draws that came closest to a real tile, then some that were dropped.
 
         Args:
             kind: ``pixel`` or ``embedding``.

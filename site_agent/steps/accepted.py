@@ -41,7 +41,7 @@ class Accepted:
     def members(self, real: RealTiles) -> NDArray[np.int64] | None:
         """(N, k) numbers of the real tiles behind each; None where no tile alone is behind one."""
         found = []
-        for number, (block, check) in enumerate(self.checked):
+        for number, (block, _) in enumerate(self.checked):
             positions = self.position[self.block == number]
             start = real.index(block.name, 0) if block.source.slide else 0
             behind = block.source.members(block.conditions[positions], start)

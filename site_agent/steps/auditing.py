@@ -243,7 +243,7 @@ class Auditor:
         return found
 
     def _embed(self, images: Iterator[NDArray[np.uint8]]) -> Floats:
-        """Embeddings of images, in batches of one size: the bits do not depend on what is missing."""
+        """Embeddings of images, in batches of one size."""
         pending: list[NDArray[np.uint8]] = []
         found: list[Floats] = []
         for image in images:

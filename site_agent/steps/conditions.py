@@ -1,4 +1,4 @@
-"""What conditions the draws: each slide's own embeddings, mixtures of patients, or noised statistics.
+"""What conditions the draws: slides' own embeddings, mixtures of patients, noised statistics.
 
 A `Source` is a stock of conditions that draws are made from. By default each slide of the cohort
 is one, and a condition is the embedding of one of its tiles. With ``--mix`` and ``--dp-epsilon``
