@@ -43,11 +43,12 @@ def _settings(values: dict[str, Any]) -> SynthesisSettings:
     if sampler["guidance_interval"] is not None:
         sampler["guidance_interval"] = tuple(sampler["guidance_interval"])
     paths = {name: values.pop(name) for name in _PATHS}
+    given: dict[str, Any] = {n: p if p is None else Path(p) for n, p in paths.items()}
     return SynthesisSettings(
         tiling=TilingSettings(**values.pop("tiling")),
         tissue=TissueSettings(**{**tissue, "ink": InkSettings(**tissue["ink"])}),
         sampler=SamplerSettings(**sampler),
         trained_on=tuple(Path(store) for store in values.pop("trained_on")),
-        **{name: Path(path) if path is not None else None for name, path in paths.items()},
+        **given,
         **values,
     )

@@ -104,9 +104,20 @@ class Job:
         self.key = key
         self.view = view
         self.records = records
-        self.groups: Groups = split_patients(records, run.settings.holdout, key)
+        self.groups: Groups = self._split(records)
         self.clock = Clock()
         self.models = Models(run.settings)
+
+    def _split(self, records: Sequence[SlideRecord]) -> Groups:
+        return split_patients(records, self.run.settings.holdout, self.key)
+
+    def _regroup(self, states: Sequence[SlideState]) -> None:
+        """Set patients aside of those whose slides can be used.
+
+        What a part has drawn before for a patient who is now set aside is left alone.
+        """
+        pairs = zip(self.records, states, strict=True)
+        self.groups = self._split([record for record, state in pairs if state.used])
 
     # -- the steps ------------------------------------------------------------------------
 
@@ -122,6 +133,7 @@ class Job:
             self._generated(find_sources(self.run, mine, states, self.groups, self.key))
         elif all(state and (not state.used or is_embedded(self.run, state)) for state in everyone):
             known = [state for state in everyone if state]
+            self._regroup(known)
             self._generated(find_sources(self.run, self.records, known, self.groups, self.key))
         else:
             self.view.say("mixing needs all slides: run the parts again when each is embedded")
@@ -138,6 +150,7 @@ class Job:
         before = self.run.release()
         if before and before["inputs"] == self._inputs(states) and self._stands():
             return {**before["outcome"], **self._places(), "status": "nothing to do"}
+        self._regroup(states)
         self._require_patients(states)
         states, sources = self.generated(states)
         real = RealTiles(self.run, self.records, states)
@@ -164,6 +177,7 @@ class Job:
                 f"none of the {len(self.records)} slides gave a tile",
                 "; ".join(f"{entry['cause']}: {entry['remedy']}" for entry in left_out(states)),
             )
+        self._regroup(states)
         sources = find_sources(self.run, self.records, states, self.groups, self.key)
         self._generated(sources)
         return states, sources

@@ -289,8 +289,9 @@ class RunFolder:
 
     def remember_command(self) -> None:
         """Keep the settings with their paths, so that the run can be audited again by its name."""
-        if self.settings.stores is None:
-            atomic_write_text(self._work / "settings.json", dump_settings(self.settings))
+        place, text = self._work / "settings.json", dump_settings(self.settings)
+        if self.settings.stores is None and (not place.exists() or place.read_text() != text):
+            atomic_write_text(place, text)
 
     # -- states ---------------------------------------------------------------------------
 

@@ -115,7 +115,7 @@ def _slide_rows(run: RunFolder, findings: Findings) -> Iterator[SlideRow]:
             kept = int(check.accepted.sum())
             made[block.name] = [released + kept, dropped + len(check.accepted) - kept]
     for record, state in zip(findings.records, findings.states, strict=True):
-        released, dropped = made.get(record.slide_id, (0, 0) if made else (None, None))
+        mine: Sequence[int | None] = made.get(record.slide_id, (0, 0) if made else (None, None))
         thumbnail = run.thumbnail(record.slide_id)
         reason = state.reason or {}
         yield SlideRow(
@@ -128,8 +128,8 @@ def _slide_rows(run: RunFolder, findings: Findings) -> Iterator[SlideRow]:
             height=state.height,
             tiles=state.tiles,
             set_aside=not findings.groups.conditions(record),
-            synthetic=released,
-            dropped=dropped,
+            synthetic=mine[0],
+            dropped=mine[1],
             notes=state.notes,
             reason=reason.get("cause"),
             remedy=reason.get("remedy", ""),

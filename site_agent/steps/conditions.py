@@ -167,7 +167,7 @@ class _Classes:
             with atomic_path(place) as part, part.open("wb") as stream:
                 np.save(stream, conditions)
             with atomic_path(_notes(place)) as part, part.open("wb") as stream:
-                np.savez(stream, **notes)
+                np.savez(stream, allow_pickle=False, **notes)
 
     def _gather(self) -> tuple[Floats, Ints, Ints, Ints]:
         """Embeddings, patient, class and number in the run of every conditioning tile."""
@@ -201,11 +201,13 @@ class _Classes:
             secret=self._key.derive(_NOISE),
             per_patient=settings.max_tiles or _PER_PATIENT,
         )  # fmt: skip
-        promise = Promise(**{
-            "epsilon": made.guarantee.epsilon, "delta": made.guarantee.delta,
-            "signal": made.signal, "class_signal": float(min(made.class_signal)),
-            "directions": made.directions,
-        })  # fmt: skip
+        promise = Promise(
+            epsilon=made.guarantee.epsilon,
+            delta=made.guarantee.delta,
+            signal=float(made.signal),
+            class_signal=float(min(made.class_signal)),
+            directions=int(made.directions),
+        )
         noted = np.frombuffer(canonical_json(asdict(promise)), np.uint8)
         return [
             (made.conditions[made.labels == number], {"promise": noted})
