@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import dctn
 from scipy.ndimage import gaussian_filter
 
 Images = NDArray[np.uint8]
@@ -126,6 +127,30 @@ def fingerprint(images: Images) -> Floats:
     return standard
 
 
+def whitened(fingerprints: Floats) -> Floats:
+    """Fingerprints with all frequencies made about equally strong, for telling tiles apart.
+
+    In tissue coarse structure is stronger than fine structure, so the correlation of two plain
+    fingerprints rests on few numbers: that of a tile with the nearest of 10,000 others is 0.45.
+    Whitened it is 0.30, and half of a tile, blended with half of another one, is found at rank 1 in
+    99 % of cases instead of 86 % (measured on the lung tiles, benchmarks/near_copies.py). It is the
+    matched filter for coloured noise: both sides divided by the amplitude of its spectrum.
+
+    Args:
+        fingerprints: (B, 256), as `fingerprint` gives them.
+
+    Returns:
+        (B, 256) weighted frequencies, of the same norms. Two tiles correlate alike when both are
+        turned; `variants` come before.
+    """
+    square = fingerprints.reshape(-1, COARSE_PX, COARSE_PX)
+    flat = (dctn(square, axes=(1, 2), norm="ortho") * _whitening()).reshape(len(square), -1)
+    norms = np.linalg.norm(fingerprints, axis=1, keepdims=True)
+    sizes = np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    white: Floats = (flat * (norms / sizes)).astype(np.float32, copy=False)
+    return white
+
+
 def variants(fingerprints: Floats) -> Floats:
     """The fingerprints that the eight flips and rotations of the same tiles have.
 
@@ -136,6 +161,22 @@ def variants(fingerprints: Floats) -> Floats:
         (B, 8, F), in the order of `TRANSFORMS`.
     """
     return fingerprints[:, _permutations(fingerprints.shape[1])]
+
+
+@lru_cache(maxsize=1)
+def _whitening() -> Floats:
+    """(16, 16) weights of the frequencies of a fingerprint: 1 over the root of their power.
+
+    The power of tissue falls with the frequency (fitted on the lung tiles), and `structure` takes
+    away what is broad or fine. A tenth of the mean is added, so that no noise is blown up.
+    """
+    along = np.arange(COARSE_PX) * np.pi / COARSE_PX
+    frequency = np.hypot(along[:, None], along)
+    band = np.exp(-((_FINE * frequency) ** 2) / 2) - np.exp(-((COARSE.layout * frequency) ** 2) / 2)
+    power = band**2 / np.maximum(frequency, along[1])
+    weights: Floats = (1.0 / np.sqrt(power + 0.1 * power.mean())).astype(np.float32)
+    weights[0, 0] = 0.0
+    return weights
 
 
 @lru_cache(maxsize=8)

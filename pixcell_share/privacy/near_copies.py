@@ -1,9 +1,9 @@
 """Nearest real tile of each synthetic tile, in pixels and in an encoder.
 
 Pixels: fingerprints (16 x 16 grey pictures) are compared with *all* real tiles under the eight
-flips and rotations, exactly, by matrix products in blocks. The best few are then fetched and
-compared as 64 x 64 grey pictures over small shifts; the highest correlation is the score. A tile
-that is no near copy of a whole tile is compared as a part of one (`crops`).
+flips and rotations, whitened and exactly, by matrix products in blocks. The best few are then
+fetched and compared as 64 x 64 grey pictures over small shifts; the highest correlation is the
+score. A tile that is no near copy of a whole tile is compared as a part of one (`crops`).
 Encoder: the highest cosine over all real tiles.
 """
 
@@ -16,7 +16,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pixcell_share.errors import SettingsError
 from pixcell_share.privacy._store import RowStore
 from pixcell_share.privacy.correlate import shifted_correlation
 from pixcell_share.privacy.crops import Parts, middles
@@ -28,8 +27,12 @@ from pixcell_share.privacy.fingerprints import (
     structure,
     transform,
     variants,
+    whitened,
 )
+from pixcell_share.privacy.near_copy_settings import NearCopySettings
 from pixcell_share.privacy.neighbours import Metric, Neighbours, nearest
+
+__all__ = ["NearCopyIndex", "NearCopySettings", "Nearest", "RealTile"]
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
@@ -39,69 +42,11 @@ RealTile = Callable[[int], Images]
 _DECIMALS = 6
 """Scores are rounded here, so that they do not depend on how the products were batched."""
 
+_LIKELY_PART = 0.55
+"""Correlation with a part of a fingerprint from which the real tile's pixels are fetched."""
+
 _SAMPLED = 512
 _USUAL = 0.95
-_RANGES = (
-    ("pixel_limit", 0.0, 1.0),
-    ("embedding_limit", 0.0, 1.0),
-    ("candidates", 1, 1000),
-    ("candidate_limit", -1.0, 1.0),
-    ("crop_candidates", 0, 1000),
-    ("shift", 0, 16),
-    ("block_rows", 1, 1 << 20),
-)
-
-
-@dataclass(frozen=True)
-class NearCopySettings:
-    """When a synthetic tile counts as a near copy of a real one."""
-
-    pixel_limit: float = 0.6
-    """Correlation of 64 x 64 pictures from which a tile is a near copy.
-
-    On the real lung tiles (``python benchmarks/near_copies.py``): copies of one tile of each of
-    523 groups, searched among all 10,749, score 0.98 or more when they are exact, flipped,
-    rotated, recompressed, brightened, re-stained or blurred, and 0.89 when shifted by up to 3 %:
-    523 of 523 caught for each kind (95 % interval from 99.3 %). Of 2,092 tiles searched among
-    other groups 99 % score below 0.30; the 11 above the limit are true copies that the manifest
-    lists in two groups. On tiles of real and drawn slides the highest is 0.42."""
-
-    embedding_limit: float = 0.99
-    """Cosine in the encoder below which no tile is a near copy. A synthetic tile is close to its
-    source by design, and a small encoder finds real tiles closer to each other than that: a run
-    raises the limit to what its own real tiles reach (`NearCopyIndex.encoder_limit`)."""
-
-    candidates: int = 4
-    """Real tiles, nearest by fingerprint, that may be compared at full detail."""
-
-    candidate_limit: float = 0.55
-    """Correlation of fingerprints below which only the nearest of them is: fetching the pixels of
-    a real tile is slow, and every planted copy lies above (benchmarks/near_copies.py)."""
-
-    crop_candidates: int = 8
-    """Real tiles of which a synthetic one may be an enlarged part, nearest by the middle of their
-    fingerprints, that are compared over the whole part; 0 for no such search. It costs 4 ms and
-    another 0.5 ms per 1,000 real tiles for each synthetic one."""
-
-    shift: int = 4
-    """Shifts that the comparison at full detail tolerates, in 64ths of the tile's side."""
-
-    block_rows: int = 4096
-    """Real tiles per matrix product: memory, not the result, depends on it."""
-
-    def __post_init__(self) -> None:
-        """Refuse limits that nothing could reach, and sizes that cannot be.
-
-        Raises:
-            SettingsError: an entry is out of range.
-        """
-        for name, low, high in _RANGES:
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not low <= value <= high:
-                raise SettingsError(
-                    f"{name} = {value!r} is not between {low:g} and {high:g}",
-                    f"leave it out for the default, {getattr(NearCopySettings, name):g}",
-                )
 
 
 @dataclass(frozen=True)
@@ -131,7 +76,7 @@ class Nearest:
 
 
 class NearCopyIndex:
-    """Fingerprints and embeddings of all real tiles of a run: 2 (320 + dim) bytes per tile.
+    """Fingerprints and embeddings of all real tiles of a run: 2 (576 + dim) bytes per tile.
 
     Args:
         settings: limits and sizes.
@@ -140,6 +85,7 @@ class NearCopyIndex:
     def __init__(self, settings: NearCopySettings | None = None) -> None:
         self.settings = settings or NearCopySettings()
         self._fingerprints = RowStore(self.settings.block_rows)
+        self._whitened = RowStore(self.settings.block_rows)
         self._middles = RowStore(self.settings.block_rows)
         self._embeddings = RowStore(self.settings.block_rows)
         self._encoder_limit: float | None = None
@@ -156,6 +102,7 @@ class NearCopyIndex:
         if len(fingerprints) != len(embeddings):
             raise ValueError(f"{len(fingerprints)} fingerprints for {len(embeddings)} embeddings")
         self._fingerprints.add(fingerprints)
+        self._whitened.add(whitened(fingerprints))
         self._middles.add(middles(fingerprints))
         self._embeddings.add(_unit(embeddings))
         self._encoder_limit = None
@@ -211,7 +158,7 @@ class NearCopyIndex:
             pixels = self._nearest_pixels(detail, near, real_tile)
             if pixels.score < self.settings.pixel_limit:
                 part = self._nearest_part(images[i], groups.passed_over(i), real_tile)
-                pixels = max(pixels, part, key=lambda match: match.score)
+                pixels = part if part.score >= self.settings.part_limit else pixels
             found.append(self._decide(pixels, in_encoder[i]))
         return found
 
@@ -234,9 +181,9 @@ class NearCopyIndex:
             queries: (B, 8, F), the transformed fingerprints.
             groups: what is passed over.
         """
-        flat = queries.reshape(-1, queries.shape[2])
+        flat = whitened(queries.reshape(-1, queries.shape[2]))
         count = self.settings.candidates
-        found = self._nearest(flat, self._fingerprints, count, "product", groups.each(8))
+        found = self._nearest(flat, self._whitened, count, "product", groups.each(8))
         near = found.indices.reshape(len(queries), -1)
         scores = np.round(-found.distances.reshape(near.shape), _DECIMALS)
         return [self._best_turns(*each) for each in zip(near, scores, strict=True)]
@@ -278,7 +225,7 @@ class NearCopyIndex:
             score, place = parts.place(self._fingerprints.take(np.array([index]))[0])
             likely.append((-round(score, _DECIMALS), index, place))
         for score, index, place in sorted(likely)[: self.settings.candidates]:
-            if -score >= self.settings.candidate_limit:
+            if -score >= _LIKELY_PART:
                 real = structure(real_tile(index)[None], DETAIL)[0]
                 detail, part = parts.detail(real, place)
                 match = _Match(index, round(detail, _DECIMALS), place.turn, part)

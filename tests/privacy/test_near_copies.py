@@ -8,8 +8,8 @@ from scipy.ndimage import gaussian_filter
 
 from pixcell_share.errors import SettingsError
 from pixcell_share.privacy import TRANSFORMS, NearCopyIndex, NearCopySettings, fingerprint
-from pixcell_share.privacy.fingerprints import transform
-from pixcell_share.privacy.plants import PLANTS
+from pixcell_share.privacy.fingerprints import transform, variants, whitened
+from pixcell_share.privacy.plants import PLANTS, crop
 
 SETTINGS = NearCopySettings()
 
@@ -51,8 +51,8 @@ def test_all_real_tiles_are_searched_exactly(lung_tiles, embed, build):
         [fingerprint(np.stack([transform(tile, turn) for tile in queries])) for turn in range(8)]
     )
     exhaustive = neighbours.NearestNeighbors(n_neighbors=90, algorithm="brute")
-    exhaustive.fit(fingerprint(real).astype(np.float64))
-    distances, order = exhaustive.kneighbors(prints.astype(np.float64))
+    exhaustive.fit(whitened(fingerprint(real)).astype(np.float64))
+    distances, order = exhaustive.kneighbors(whitened(prints).astype(np.float64))
     by_real = np.take_along_axis(distances, order.argsort(axis=1), axis=1)
     expected = by_real.reshape(8, len(queries), 90).min(axis=0).argsort(axis=1)[:, :3]
 
@@ -134,6 +134,44 @@ def test_copies_of_real_tiles_are_caught(lung_tiles, kind, embed, build):
     found = build(lung_tiles).search(copies, embed(copies), lung_tiles.__getitem__)
     assert [nearest.pixel_index for nearest in found] == list(range(30))
     assert min(nearest.pixel_ncc for nearest in found) >= SETTINGS.pixel_limit
+
+
+@pytest.mark.parametrize("turn", [0, 1, 6])
+@pytest.mark.parametrize("share", [0.9, 0.75])
+def test_enlarged_parts_of_real_tiles_are_caught(lung_tiles, turn, share, embed, build):
+    rng = np.random.default_rng(4)
+    parts = [transform(crop(tile, share, rng), turn) for tile in lung_tiles[:12]]
+    images = np.stack(parts).astype(np.uint8)
+    found = build(lung_tiles).search(images, embed(images), lung_tiles.__getitem__)
+    assert [near.pixel_index for near in found] == list(range(12))
+    assert sum(near.near_copy for near in found) >= 11
+    if share < 0.8:  # larger ones are near copies of the whole tile already
+        assert np.median([near.part for near in found]) == pytest.approx(share, abs=0.04)
+    undone = [TRANSFORMS.index(near.transform) for near in found]
+    square = np.arange(4).reshape(2, 2)
+    assert all(np.array_equal(transform(transform(square, turn), back), square) for back in undone)
+
+
+def test_parts_are_not_searched_among_tiles_passed_over(lung_tiles, embed, build):
+    images = np.stack([crop(tile, 0.75, np.random.default_rng(4)) for tile in lung_tiles[:6]])
+    found = build(lung_tiles[:60]).search(
+        images,
+        embed(images),
+        lung_tiles.__getitem__,
+        query_groups=np.arange(6),
+        row_groups=np.arange(60),
+    )
+    assert not any(near.pixel_index == i for i, near in enumerate(found))
+    assert max(near.pixel_ncc for near in found) < SETTINGS.pixel_limit
+
+
+def test_no_real_tile_left_is_refused(embed, build):
+    tiles = textures(3)
+    groups = np.zeros(3, np.int64)
+    with pytest.raises(ValueError, match="passed over"):
+        build(tiles).search(
+            tiles, embed(tiles), tiles.__getitem__, query_groups=groups, row_groups=groups
+        )
 
 
 def test_tiles_of_other_groups_are_not_flagged_in_pixels(lung_tiles, embed, build):
@@ -243,3 +281,21 @@ def test_limits_that_nothing_could_reach_are_refused(wrong):
     with pytest.raises(SettingsError, match=next(iter(wrong))) as refused:
         NearCopySettings(**wrong)
     assert "leave it out for the default" in refused.value.remedy
+
+
+def test_whitening_commutes_with_flips_and_rotations_and_keeps_norms(lung_tiles):
+    """The correlation of two tiles stays the same when both are turned."""
+    prints = fingerprint(lung_tiles[:5])
+    turned = whitened(variants(prints).reshape(-1, 256)).reshape(5, 8, 256)
+    correlations = np.einsum("atf,btf->tab", turned, turned)
+    np.testing.assert_allclose(correlations, correlations[:1].repeat(8, axis=0), atol=1e-5)
+    norms = np.linalg.norm(prints, axis=1)
+    np.testing.assert_allclose(np.linalg.norm(whitened(prints), axis=1), norms, rtol=1e-5)
+    assert not whitened(np.zeros((1, 256), np.float32)).any()
+
+
+def test_unrelated_tiles_are_less_alike_when_whitened(lung_tiles):
+    prints = fingerprint(lung_tiles)
+    apart = ~np.eye(len(prints), dtype=bool)
+    plain, white = (np.abs(rows @ rows.T)[apart] for rows in (prints, whitened(prints)))
+    assert np.quantile(white, 0.999) < 0.8 * np.quantile(plain, 0.999)
