@@ -131,7 +131,9 @@ def test_a_work_folder_of_other_settings_or_another_site_is_refused(
     one = tmp_path / "one"
     one.mkdir()
     shutil.copy(phantoms / "phantom_01.tiff", one)
-    assert synthesize(one).code == 0
+    alone = synthesize(one)
+    assert alone.code == 4, "one patient leaves no control group"
+    assert "INVALID" in alone.json["error"]["cause"]
     before = snapshot(tmp_path / "run")
 
     other = synthesize(one, "--per-tile", 2)
@@ -171,7 +173,9 @@ def test_a_slide_without_mpp_is_left_out_until_it_is_given(
 ) -> None:
     slides = tmp_path / "wsi"
     slides.mkdir()
-    shutil.copy(phantoms / "phantom_01.tiff", slides)
+    names = [f"phantom_0{number}.tiff" for number in (1, 2, 3)]
+    for name in names:
+        shutil.copy(phantoms / name, slides)
     with tifffile.TiffFile(phantoms / "phantom_02.tiff") as tiff:
         pixels = tiff.pages[0].asarray()[:1536, :1536]
     tifffile.imwrite(slides / "bare.tiff", pixels, tile=(256, 256), photometric="rgb")
@@ -184,10 +188,10 @@ def test_a_slide_without_mpp_is_left_out_until_it_is_given(
     made = features.stat().st_mtime_ns
 
     table = tmp_path / "slides.csv"
-    table.write_text("slide,mpp\nbare.tiff,0.25\nphantom_01.tiff,\n")
+    table.write_text("slide,mpp\nbare.tiff,0.25\n" + "".join(f"{name},\n" for name in names))
     second = synthesize(slides, "--table", table)
     assert second.code == 0, second.err
-    assert second.json["counts"]["slides_used"] == 2
+    assert second.json["counts"]["slides_used"] == 4
     assert features.stat().st_mtime_ns == made, "a finished slide was done again"
     assert second.json["digest"] != first.json["digest"]
     kept = synthesize.out / f"bundle-{first.json['digest'][:12]}"
