@@ -211,8 +211,8 @@ def _check_release(audit: AuditResult, required_tests: Sequence[str] | None) -> 
     if audit.verdict == "INVALID":
         raise ReleaseRefusedError(
             "the privacy audit is INVALID: it could not have noticed a leak",
-            "nothing was signed; audit.html says why: planted copies were missed, there is no control "
-            "group of other patients, or the second encoder sees nothing",
+            "nothing was signed; audit.html says why: planted copies were missed, there is no "
+            "control group of other patients, or the second encoder sees nothing",
         )
     raise ReleaseRefusedError(
         f"the privacy checks refused the release: {', '.join(audit.failed)} failed",
