@@ -15,7 +15,7 @@ from pixcell_share.errors import SettingsError
 from pixcell_share.files import atomic_path
 from site_agent.inputs import UNLABELLED
 from site_agent.run_folder import RunFolder
-from site_agent.steps.conditions import Source
+from site_agent.steps.conditions import Source, notes_of
 
 _ENDINGS = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
 _BLOCK = 64
@@ -77,7 +77,9 @@ def _source(run: RunFolder, name: str, label: str, images: list[Images]) -> Sour
             np.save(stream, stack[start : start + _block(run)])
     stock = run.conditions(name)
     with atomic_path(stock) as part, part.open("wb") as stream:
-        np.savez(stream, conditions=np.zeros((len(stack), 1), np.float32))
+        np.save(stream, np.zeros((len(stack), 1), np.float32))
+    with atomic_path(notes_of(stock)) as part, part.open("wb") as stream:
+        np.savez(stream)  # nothing is known of what they were made from
     return Source(name, label, np.arange(len(stack)), 1, stock, slide=False, fixed=True)
 
 

@@ -72,7 +72,7 @@ class Source:
         """
         if self.slide:
             return positions[:, None] + start
-        with np.load(_notes(self.stock)) as stored:
+        with np.load(notes_of(self.stock)) as stored:
             return stored["members"][positions] if "members" in stored.files else None
 
 
@@ -137,7 +137,7 @@ class _Classes:
         settings = self._run.settings
         digest = self._digest()
         places = [self._run.conditions(f"class-{n}-{digest}") for n in range(len(self._names))]
-        if not all(_notes(place).exists() for place in places):
+        if not all(notes_of(place).exists() for place in places):
             self._make(places)
         # A group of k tiles is drawn from k times, so that mixing keeps the cohort's size.
         draws = settings.per_tile * settings.mix
@@ -166,7 +166,7 @@ class _Classes:
         for place, (conditions, notes) in zip(places, found, strict=True):
             with atomic_path(place) as part, part.open("wb") as stream:
                 np.save(stream, conditions)
-            with atomic_path(_notes(place)) as part, part.open("wb") as stream:
+            with atomic_path(notes_of(place)) as part, part.open("wb") as stream:
                 np.savez(stream, allow_pickle=False, **notes)
 
     def _gather(self) -> tuple[Floats, Ints, Ints, Ints]:
@@ -219,7 +219,7 @@ def _stocked(place: Path) -> int:
     return len(np.load(place, mmap_mode="r"))
 
 
-def _notes(place: Path) -> Path:
+def notes_of(place: Path) -> Path:
     """Where the members or the promise of the conditions at ``place`` are; written last."""
     return place.with_suffix(".npz")
 
@@ -242,7 +242,7 @@ def promise_of(sources: Sequence[Source]) -> Promise | None:
     """That of a cohort's conditions, or None where they are not differentially private."""
     for source in sources:
         if not source.slide:
-            with np.load(_notes(source.stock)) as stored:
+            with np.load(notes_of(source.stock)) as stored:
                 if "promise" in stored.files:
                     return Promise(**json.loads(stored["promise"].tobytes()))
     return None

@@ -23,7 +23,8 @@ OPTIONS = {
         "--max-tiles", "--steps", "--batch-size", "--device", "--dtype", "--home", "--json",
     },
     "doctor": {
-        "--slides", "--tiles", "--table", "--patient-column", "--label-column", "--mpp", "--model", "--vae", "--encoder", "--weights",
+        "--slides", "--tiles", "--table", "--patient-column", "--label-column",
+        "--mpp", "--model", "--vae", "--encoder", "--weights",
         "--trust-remote-code", "--no-trust-remote-code", "--device", "--out", "--home", "--json",
     },
     "synthesize": {
