@@ -216,7 +216,7 @@ def _check_release(audit: AuditResult, required_tests: Sequence[str] | None) -> 
         )
     raise ReleaseRefusedError(
         f"the privacy checks refused the release: {', '.join(audit.failed)} failed",
-        "nothing was signed; see the report, then leave out the tiles it shows or redraw them",
+        "nothing was signed; audit.html says by how much, and what would help",
     )
 
 
