@@ -10,7 +10,7 @@ READY = $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/pixcell-site demo-slides demo/slides
 	$(BIN)/pixcell-site synthesize --slides demo/slides --table demo/slides/slides.csv \
-		--home demo/site --out demo/run --max-tiles 24
+		--home demo/site --out demo/run --max-tiles 8
 	$(BIN)/pixcell-hub verify demo/run/bundle --trust demo/site/site.pub
 	@echo
 	@echo "report (private): demo/run/report.html"

@@ -11,11 +11,11 @@ from pixcell_share.slides import (
     SlideRecord,
     TileGrid,
     draw_demo_slides,
-    find_slides,
     find_tissue,
     lay_grid,
     open_slide,
 )
+from site_agent.inputs import find_records
 from site_agent.models import Models
 from site_agent.rates import Rates, measure_rates
 from site_agent.settings import SynthesisSettings
@@ -52,7 +52,7 @@ def run_bench(slides: Path | None, configure: Callable[..., SynthesisSettings]) 
 
 def _first_usable(settings: SynthesisSettings) -> tuple[SlideRecord, TileGrid]:
     problems = []
-    for record in find_slides(settings.slides):
+    for record in find_records(settings):
         try:
             with open_slide(record) as slide:
                 tissue = find_tissue(slide, settings.tissue)

@@ -27,8 +27,36 @@ Home = Annotated[
     typer.Option(help="Folder of the site's key and site.toml. (default: ~/.pixcell-share)",
                  envvar="PIXCELL_HOME", show_default=False),
 ]  # fmt: skip
-Slides = Annotated[Path, typer.Option(help="Folder of slides; sub-folders are searched.")]
-Table = Annotated[Path | None, typer.Option(help="CSV with the columns slide,mpp,case_id,label.")]
+Slides = Annotated[
+    Path | None, typer.Option(help="Folder of slides; sub-folders are searched.",
+                              show_default=False),
+]  # fmt: skip
+Tiles = Annotated[
+    Path | None,
+    typer.Option(help="Folder of tiles as PNG, JPEG or TIFF, in place of slides.",
+                 show_default=False),
+]  # fmt: skip
+Table = Annotated[
+    Path | None,
+    typer.Option(help="CSV with the columns slide,mpp,case_id,label; for tiles, file and more.",
+                 show_default=False),
+]  # fmt: skip
+PatientColumn = Annotated[
+    str, typer.Option(help="Column of a table of tiles that names the patient.")
+]
+LabelColumn = Annotated[str, typer.Option(help="Column of a table of tiles that names the class.")]
+Holdout = Annotated[
+    float, typer.Option(help="Share of the patients set aside as the audit's control group.")
+]
+AuditEncoder = Annotated[
+    str | None,
+    typer.Option(help="Encoder of the audit, not the one that conditions. (default: the "
+                 "strongest on this machine; texture needs no weights)", show_default=False),
+]  # fmt: skip
+AuditWeights = Annotated[
+    str | None,
+    typer.Option(help="Folder or repository of its weights.", show_default=False),
+]
 Mpp = Annotated[
     float | None, typer.Option(help="µm/px of level 0, for slides that do not carry it.")
 ]
@@ -89,8 +117,11 @@ def init(
 
 @app.command()
 def doctor(
-    slides: Annotated[Path | None, typer.Option(help="Folder of slides to look at.")] = None,
+    slides: Slides = None,
+    tiles: Tiles = None,
     table: Table = None,
+    patient_column: PatientColumn = "case_id",
+    label_column: LabelColumn = "label",
     mpp: Mpp = None,
     model: Model = "nano",
     vae: Vae = None,
@@ -111,7 +142,8 @@ def doctor(
     from site_agent.home import SiteHome
 
     settings = DoctorSettings(
-        slides=slides, table=table, mpp=mpp, model=model, encoder=encoder, weights=weights,
+        slides=slides, tiles=tiles, table=table, patient_column=patient_column,
+        label_column=label_column, mpp=mpp, model=model, encoder=encoder, weights=weights,
         vae=vae, trust_remote_code=trust_remote_code, device=device, out=out,
         home=SiteHome.locate(home).folder,
     )  # fmt: skip
@@ -120,9 +152,12 @@ def doctor(
 
 @app.command()
 def synthesize(
-    slides: Slides,
+    slides: Slides = None,
+    tiles: Tiles = None,
     out: Annotated[Path, typer.Option(help="Work folder; run again to go on.")] = Path("run"),
     table: Table = None,
+    patient_column: PatientColumn = "case_id",
+    label_column: LabelColumn = "label",
     mpp: Mpp = None,
     model: Model = "nano",
     vae: Vae = None,
@@ -136,6 +171,28 @@ def synthesize(
     ] = None,
     features: Annotated[
         Path | None, typer.Option(help="Folder of existing TRIDENT features of this encoder.")
+    ] = None,
+    holdout: Holdout = 0.2,
+    mix: Annotated[
+        int, typer.Option(help="Patients behind each synthetic tile: 5 reveals less than 1.")
+    ] = 1,
+    dp_epsilon: Annotated[
+        float | None,
+        typer.Option(
+            help="Condition on differentially private statistics with this epsilon.",
+            show_default=False,
+        ),
+    ] = None,
+    dp_delta: Annotated[float, typer.Option(help="Its delta; must be below 1 / patients.")] = 1e-5,
+    audit_encoder: AuditEncoder = None,
+    audit_weights: AuditWeights = None,
+    trained_on: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Latent store that the model was trained on, for a model trained on "
+            "this site's tiles; may be given more than once.",
+            show_default=False,
+        ),
     ] = None,
     per_tile: Annotated[int, typer.Option(help="Synthetic tiles for each real tile.")] = 1,
     max_tiles: Annotated[
@@ -162,12 +219,17 @@ def synthesize(
 ) -> None:
     """From a folder of slides to a signed synthetic bundle. Run it again to go on.
 
+    Some patients are set aside as a control group. Before anything is signed the cohort is
+    attacked: audit.html says what was found. There is no way to sign a refused cohort.
+
     Exit: 0 done, 1 failed, 2 bad usage, 3 done but some slides were left out, 4 refused by the
-    privacy checks.
+    gate.
 
     \b
     pixcell-site synthesize --slides ./wsi
     pixcell-site synthesize --slides ./wsi --table slides.csv --model ./PixCell-256 --out run1
+    pixcell-site synthesize --slides ./wsi --table slides.csv --mix 5
+    pixcell-site synthesize --tiles ./tiles --table tiles.csv --patient-column patient
     pixcell-site synthesize --slides ./wsi --array 2/8
     """
     from pixcell_share.pixcell import SamplerSettings
@@ -181,10 +243,14 @@ def synthesize(
     from site_agent.settings import Part, SynthesisSettings
 
     settings = SynthesisSettings(
-        slides=slides, out=out, table=table, mpp=mpp, coords=coords, features=features,
+        slides=slides, tiles=tiles, out=out, table=table, patient_column=patient_column,
+        label_column=label_column, mpp=mpp, coords=coords, features=features,
         tiling=TilingSettings(tile_px=tile_px, mpp=tile_mpp),
         model=model, vae=vae, encoder=encoder, weights=weights,
         trust_remote_code=trust_remote_code,
+        holdout=holdout, mix=mix, dp_epsilon=dp_epsilon, dp_delta=dp_delta,
+        audit_encoder=audit_encoder, audit_weights=audit_weights,
+        trained_on=tuple(trained_on or ()),
         per_tile=per_tile, max_tiles=max_tiles,
         sampler=SamplerSettings(
             steps=steps, guidance_scale=guidance_scale, batch_size=parse_batch_size(batch_size),
@@ -199,9 +265,130 @@ def synthesize(
             return
         place = SiteHome.locate(home)
         key = place.load_or_create_key(view.say)
-        outcome = run_synthesize(settings, place.config(), key, view)
+        outcome = run_synthesize(settings, place, key, view)
     printing.show_outcome(outcome, place, as_json)
     raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
+def audit(
+    run: Annotated[Path, typer.Argument(help="Work folder of a run: its --out.")],
+    seed: Annotated[int, typer.Option(help="Other controls, samples and bootstrap draws.")] = 1,
+    synthetic: Annotated[
+        Path | None,
+        typer.Option(
+            help="Judge these tiles in place of the run's: a folder of pictures (a "
+            "sub-folder a class), or a bundle.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[str, typer.Option("--format", help="text, or json for machines.")] = "text",
+    home: Home = None,
+) -> None:
+    """Attack a cohort again, with another seed, or tiles from elsewhere. Signs nothing.
+
+    RUN is the work folder of a run. Writes audit-seed-N.html and .json into it.
+    Exit: 0 PASS, 4 REFUSE or INVALID.
+
+    \b
+    pixcell-site audit run --seed 7
+    pixcell-site audit run --synthetic ./chosen-tiles --format json
+    """
+    from pixcell_share.progress import choose_view
+    from site_agent import printing
+    from site_agent.auditing import audit_run
+    from site_agent.home import SiteHome
+
+    as_json = printing.wants_json(output)
+    place = SiteHome.locate(home)
+    with choose_view() as view:
+        outcome = audit_run(run, place, place.load_key(), view, seed=seed, synthetic=synthetic)
+    printing.show_audit(outcome, as_json)
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
+def frontier(
+    slides: Slides = None,
+    tiles: Tiles = None,
+    out: Annotated[Path, typer.Option(help="Work folder; run again to go on.")] = Path("frontier"),
+    table: Table = None,
+    patient_column: PatientColumn = "case_id",
+    label_column: LabelColumn = "label",
+    mpp: Mpp = None,
+    mix: Annotated[str, typer.Option(help="Patients behind each tile, to compare.")] = "1,2,5,10",
+    dp_epsilon: Annotated[str, typer.Option(help="Epsilons to compare; empty for none.")] = "1,3,8",
+    guidance_scale: Annotated[
+        str, typer.Option(help="Guidance scales to compare; empty for the model's own.")
+    ] = "",
+    holdout: Holdout = 0.2,
+    audit_encoder: AuditEncoder = None,
+    audit_weights: AuditWeights = None,
+    model: Model = "nano",
+    vae: Vae = None,
+    encoder: Encoder = None,
+    weights: Weights = None,
+    tile_px: Annotated[int, typer.Option(help="Side of a tile: 256, 512 or 1024.")] = 256,
+    tile_mpp: Annotated[float, typer.Option(help="Resolution of tiles in µm/px.")] = 0.5,
+    max_tiles: Annotated[
+        int | None, typer.Option(help="Use at most this many real tiles of each slide.")
+    ] = None,
+    steps: Steps = 20,
+    batch_size: BatchSize = "auto",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Compare settings: what a cohort is good for, beside what it gives away.
+
+    Draws and attacks one cohort for each setting; signs nothing. Writes frontier.json, .md and
+    .svg. Needs tens of patients.
+
+    \b
+    pixcell-site frontier --slides ./wsi --table slides.csv --max-tiles 16
+    pixcell-site frontier --tiles ./tiles --table tiles.csv --mix 1,5 --dp-epsilon 3
+    """
+    from pixcell_share.pixcell import SamplerSettings
+    from pixcell_share.pixcell.sampler import parse_batch_size
+    from pixcell_share.progress import choose_view
+    from pixcell_share.slides import TilingSettings
+    from site_agent import printing
+    from site_agent.frontier import FrontierSettings, make_frontier, parse_numbers
+    from site_agent.home import SiteHome
+    from site_agent.settings import SynthesisSettings
+
+    settings = FrontierSettings(
+        run=SynthesisSettings(
+            slides=slides, tiles=tiles, out=out, table=table, patient_column=patient_column,
+            label_column=label_column, mpp=mpp, holdout=holdout, audit_encoder=audit_encoder,
+            audit_weights=audit_weights, model=model, vae=vae, encoder=encoder, weights=weights,
+            tiling=TilingSettings(tile_px=tile_px, mpp=tile_mpp), max_tiles=max_tiles,
+            sampler=SamplerSettings(steps=steps, batch_size=parse_batch_size(batch_size)),
+            device=device, dtype=dtype,
+        ),
+        mixes=tuple(int(mix) for mix in parse_numbers("--mix", mix)),
+        epsilons=parse_numbers("--dp-epsilon", dp_epsilon),
+        guidance_scales=parse_numbers("--guidance-scale", guidance_scale) or (None,),
+    )  # fmt: skip
+    with choose_view() as view:
+        place = SiteHome.locate(home)
+        found = make_frontier(settings, place, place.load_or_create_key(view.say), view)
+    printing.show_frontier(found, as_json)
+
+
+@app.command()
+def ledger(home: Home = None, as_json: Json = False) -> None:
+    """Verify the ledger of releases and show what the patients took part in.
+
+    Example: pixcell-site ledger
+    """
+    from site_agent import printing
+    from site_agent.home import SiteHome
+
+    place = SiteHome.locate(home)
+    key = place.load_key()
+    printing.show_ledger(place.ledger(key).verify(), place.config().budget, as_json)
 
 
 @app.command()
@@ -310,7 +497,7 @@ def region(
 @app.command()
 def demo_slides(
     folder: Annotated[Path, typer.Argument(help="Where to write the slides.")],
-    count: Annotated[int, typer.Option(help="How many slides.")] = 3,
+    count: Annotated[int, typer.Option(help="How many slides, each of a patient.")] = 12,
     seed: Annotated[int, typer.Option(help="Another seed gives other slides.")] = 0,
     as_json: Json = False,
 ) -> None:

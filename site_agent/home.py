@@ -5,6 +5,7 @@ The folder is ``--home``, else ``$PIXCELL_HOME``, else ``~/.pixcell-share``::
     site.key    Ed25519 private key (PEM, mode 0600): signs bundles and seeds tiles
     site.pub    its public half: what a hub needs to verify the site's bundles
     site.toml   the site's label and its limits for a release
+    ledger.jsonl, ledger.head   which patients took part in which release, signed
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from pixcell_share.bundles import SiteKey, check_name
 from pixcell_share.errors import KeyFileError, SettingsError
 from pixcell_share.files import atomic_write_text
 from pixcell_share.privacy import NearCopySettings
+from pixcell_share.privacy.gate import GateLimits
+from pixcell_share.privacy.ledger import Budget, Ledger, Mark
 
 _TEMPLATE = """\
 # The public label of this site. It is written into every bundle: do not use a
@@ -30,9 +33,32 @@ site = "{site}"
 # docs/privacy-officer.md says what the figures mean and how they were measured.
 [near_copies]
 # Correlation of 64 x 64 pictures with the nearest real tile, 0 to 1. Lower is stricter.
-pixel_limit = {limits.pixel_limit}
+pixel_limit = {near.pixel_limit}
 # Least cosine in the encoder. A run raises it to what its own real tiles reach.
-embedding_limit = {limits.embedding_limit}
+embedding_limit = {near.embedding_limit}
+
+# A release that passes one of these is refused. Stricter is always possible; a hub may demand
+# stricter ones still. Entries that are left out keep these defaults.
+[limits]
+# Patients who condition the cohort, and patients of each class, at least.
+patients = {limits.patients}
+class_patients = {limits.class_patients}
+# How often a synthetic tile leads back to its own source tile, beyond chance.
+retrieval_excess = {limits.retrieval_excess}
+# Patients linked to the cohort by other tiles of theirs, beyond what the control group shows.
+linkage_residual = {limits.linkage_residual}
+# Largest residual that may go unnoticed with so few patients; 1 allows small cohorts.
+linkage_detectable = {limits.linkage_detectable}
+# True positives at 1 % false positives, for weights trained on the site's own tiles.
+membership_tpr = {limits.membership_tpr}
+
+# What one patient may take part in, over all releases of this site (ledger.jsonl).
+[budget]
+# Sum over differentially private releases.
+epsilon = {budget.epsilon:g}
+delta = {budget.delta:g}
+# Number of releases without differential privacy.
+releases = {budget.releases}
 """
 
 
@@ -44,6 +70,10 @@ class SiteConfig:
     """Public label of the site, written into every bundle."""
     near_copies: NearCopySettings = NearCopySettings()
     """Limits of the nearest-neighbour checks."""
+    limits: GateLimits = GateLimits()
+    """Limits of the gate."""
+    budget: Budget = Budget()
+    """What one patient may take part in."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +118,9 @@ class SiteHome:
         key = SiteKey.create(self.private_key)
         self._publish(key)
         if not self.config_file.exists():
-            text = _TEMPLATE.format(site=_label(site), limits=NearCopySettings())
+            text = _TEMPLATE.format(
+                site=_label(site), near=NearCopySettings(), limits=GateLimits(), budget=Budget()
+            )
             atomic_write_text(self.config_file, text)
         return key
 
@@ -115,6 +147,15 @@ class SiteHome:
         say(f"made a new site key in {self.folder}: fingerprint {key.key_id}")
         return key
 
+    def ledger(self, key: SiteKey, at_least: Mark | None = None) -> Ledger:
+        """The site's record of what its patients took part in.
+
+        Args:
+            key: the site's.
+            at_least: an entry that it is known to have had.
+        """
+        return Ledger(self.folder, key, at_least=at_least)
+
     def _publish(self, key: SiteKey) -> None:
         atomic_write_text(self.public_key, key.public_pem.decode())
 
@@ -132,13 +173,14 @@ class SiteHome:
             raise SettingsError(
                 f"{self.config_file} is not valid TOML: {error}", "mend the line that it names"
             ) from error
-        self._known(values, {"site", "near_copies"}, "")
-        limits = values.get("near_copies", {})
-        self._known(limits, {field.name for field in fields(NearCopySettings)}, "near_copies.")
-        return SiteConfig(
-            site=_label(values.get("site", SiteConfig.site)),
-            near_copies=NearCopySettings(**limits),
-        )
+        sections = {"near_copies": NearCopySettings, "limits": GateLimits, "budget": Budget}
+        self._known(values, {"site", *sections}, "")
+        found: dict[str, Any] = {}
+        for name, kind in sections.items():
+            entries = values.get(name, {})
+            self._known(entries, {field.name for field in fields(kind)}, f"{name}.")
+            found[name] = kind(**entries)
+        return SiteConfig(site=_label(values.get("site", SiteConfig.site)), **found)
 
     def _known(self, values: Any, names: set[str], prefix: str) -> None:
         unknown = sorted(set(values) - names) if isinstance(values, dict) else [str(values)]

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pixcell_share.encoders import Encoder, embed_grid, load_encoder
+from pixcell_share.encoders.second import SecondEncoder, require_independent, second_encoder
 from pixcell_share.pixcell import PixCell
 from pixcell_share.weights import ModelIdentity
 from site_agent.settings import SynthesisSettings
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """What the audit needs of an encoder; an `Encoder` is one."""
+
+    name: str
+    dim: int
+    embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 class Models:
@@ -53,6 +66,51 @@ class Models:
         )
         self.generator.require(tile_px=settings.tiling.tile_px, embedding_dim=encoder.dim)
         return encoder
+
+    @cached_property
+    def audit_encoder(self) -> Encoder:
+        """The encoder of the audit.
+
+        Raises:
+            SettingsError: it is the one that conditions.
+            WeightsError: its weights cannot be used.
+        """
+        settings = self._settings
+        encoder = load_encoder(
+            self._choice.name,
+            weights=settings.audit_weights,
+            device=settings.torch_device,
+            dtype=None if settings.dtype == "auto" else settings.torch_dtype,
+            trust_remote_code=settings.trust_remote_code,
+        )
+        require_independent(self.encoder, encoder)
+        return encoder
+
+    @property
+    def audit_choice(self) -> str:
+        """Which encoder audits, and how strong it is, in a sentence."""
+        return self._choice.sentence
+
+    @cached_property
+    def _choice(self) -> SecondEncoder:
+        settings = self._settings
+        return second_encoder(
+            settings.encoder_name,
+            settings.audit_encoder,
+            trust_remote_code=settings.trust_remote_code,
+        )
+
+    @property
+    def conditioning_encoder(self) -> Embedder:
+        """The encoder that conditions, giving one vector for each tile."""
+        return Embedder(self.encoder.name, self.encoder.dim, self.embed_one)
+
+    def in_full_precision(self) -> PixCell:
+        """The generator in float32: a loss that is compared needs all its digits."""
+        settings = self._settings
+        return PixCell.from_pretrained(
+            settings.model, vae=settings.vae, device=settings.torch_device, dtype=torch.float32
+        )
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Condition of each image: (B, D) for one token, (B, T, D) for a grid of T."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +12,32 @@ import numpy as np
 
 from pixcell_share.bundles import SiteKey, check_name
 from pixcell_share.errors import NoTissueError, ReleaseRefusedError
-from pixcell_share.privacy import first_checks, run_control
+from pixcell_share.files import atomic_write_text, canonical_json
 from pixcell_share.progress import View
-from pixcell_share.slides import SlideRecord, find_slides
+from pixcell_share.slides import SlideRecord
 from site_agent.clock import Clock
-from site_agent.home import SiteConfig
+from site_agent.evidence import Gathered, gather, require_stores
+from site_agent.groups import Groups, split_patients
+from site_agent.home import SiteHome
+from site_agent.inputs import UNLABELLED, find_records, patient_of
 from site_agent.models import Models
+from site_agent.report.audit_json import audit_json
+from site_agent.report.audit_page import write_audit
 from site_agent.report.describe import Findings, describe_run
+from site_agent.report.describe_audit import describe_audit
 from site_agent.report.page import write_report
 from site_agent.run_folder import RunFolder, SlideState, inventory_digest
 from site_agent.settings import SynthesisSettings
-from site_agent.steps.checking import CheckedBlock, check_slides, released
-from site_agent.steps.embedding import embed_slides
-from site_agent.steps.generation import Block, generate_slides
+from site_agent.steps.checking import CheckedBlock
+from site_agent.steps.conditions import Source, find_sources
+from site_agent.steps.embedding import embed_slides, is_embedded
+from site_agent.steps.generation import Block, generate_tiles
+from site_agent.steps.last_tests import LastTests
 from site_agent.steps.real_tiles import RealTiles
-from site_agent.steps.release import Accepted, release
+from site_agent.steps.release import describe_cohort, release
 from site_agent.steps.tiling import tile_slides
 
 _DONE, _SOME_LEFT_OUT = 0, 3
-_CONTROLS = "control choice v1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,56 +49,94 @@ class Outcome:
     exit_code: int
     """0, or 3 where slides were left out."""
     counts: dict[str, int]
-    """Slides found, used, left out; tiles found, generated, released, dropped, redrawn."""
+    """Slides found, used, left out; patients; tiles found, generated, released, dropped."""
     left_out: list[dict[str, str]] = field(default_factory=list)
     """Each slide that was left out, with code, cause and remedy."""
     bundle: Path | None = None
     report: Path | None = None
+    audit: Path | None = None
+    """The privacy officer's page."""
+    verdict: str | None = None
+    weak: list[str] = field(default_factory=list)
+    """What the audit could not have noticed, in sentences."""
     digest: str | None = None
     """SHA-256 of the bundle's manifest."""
     seconds: float = 0.0
 
 
-def synthesize(
-    settings: SynthesisSettings, config: SiteConfig, key: SiteKey, view: View
-) -> Outcome:
+def synthesize(settings: SynthesisSettings, home: SiteHome, key: SiteKey, view: View) -> Outcome:
     """Run the main job, or the part of it that ``settings.part`` names.
 
     Raises:
         SettingsError: before any slide is opened, where the settings cannot work.
         NoTissueError: no slide gave a tile.
-        ReleaseRefusedError: the checks refused the release; the report says why.
+        ReleaseRefusedError: the gate refused the release; ``audit.html`` says why.
+        LedgerError: the ledger is not what this site wrote.
         StorageError: the disk is full; the same command goes on later.
     """
     began = time.monotonic()
-    records = find_slides(settings.slides, table=settings.table, mpp=settings.mpp)
+    require_stores(settings)
+    records = find_records(settings)
     for label in {record.label for record in records if record.label}:
         check_name("label", label)  # now, and not after a night of generating
     with RunFolder(settings).opened(key.key_id) as run:
-        job = _Job(run, config, key, view)
-        if settings.part is None:
-            outcome = job.whole(records)
-        else:
-            takes = settings.part.takes
-            outcome = job.prepare([r for i, r in enumerate(records) if takes(i)])
+        run.remember_command()
+        job = Job(run, home, key, view, records)
+        outcome = job.whole() if settings.part is None else job.prepare()
         outcome["seconds"] = round(time.monotonic() - began, 1)
     return Outcome(**outcome)
 
 
-class _Job:
+class Job:
     """The steps of one run, in the order of the data's road."""
 
-    def __init__(self, run: RunFolder, config: SiteConfig, key: SiteKey, view: View) -> None:
+    def __init__(
+        self,
+        run: RunFolder,
+        home: SiteHome,
+        key: SiteKey,
+        view: View,
+        records: Sequence[SlideRecord],
+    ) -> None:
         self.run = run
-        self.config = config
+        self.home = home
+        self.config = home.config()
         self.key = key
         self.view = view
+        self.records = records
+        self.groups: Groups = self._split(records)
         self.clock = Clock()
         self.models = Models(run.settings)
 
-    def prepare(self, records: Sequence[SlideRecord]) -> dict[str, Any]:
+    def _split(self, records: Sequence[SlideRecord]) -> Groups:
+        return split_patients(records, self.run.settings.holdout, self.key)
+
+    def _regroup(self, states: Sequence[SlideState]) -> None:
+        """Set patients aside of those whose slides can be used.
+
+        What a part has drawn before for a patient who is now set aside is left alone.
+        """
+        pairs = zip(self.records, states, strict=True)
+        self.groups = self._split([record for record, state in pairs if state.used])
+
+    # -- the steps ------------------------------------------------------------------------
+
+    def prepare(self) -> dict[str, Any]:
         """Tile, embed and generate; the steps that parts of a run do side by side."""
-        states = self._generated(records, self._tiled(records))
+        part = self.run.settings.part
+        assert part is not None
+        mine = [record for place, record in enumerate(self.records) if part.takes(place)]
+        states = self._embedded(mine, self._tiled(mine))
+        everyone = [self.run.state(record) for record in self.records]
+        direct = self.run.settings.mix == 1 and self.run.settings.dp_epsilon is None
+        if direct:
+            self._generated(find_sources(self.run, mine, states, self.groups, self.key))
+        elif all(state and (not state.used or is_embedded(self.run, state)) for state in everyone):
+            known = [state for state in everyone if state]
+            self._regroup(known)
+            self._generated(find_sources(self.run, self.records, known, self.groups, self.key))
+        else:
+            self.view.say("mixing needs all slides: run the parts again when each is embedded")
         return {
             "status": "part done",
             "exit_code": _exit_code(states),
@@ -99,24 +144,60 @@ class _Job:
             "left_out": left_out(states),
         }
 
-    def whole(self, records: Sequence[SlideRecord]) -> dict[str, Any]:
+    def whole(self) -> dict[str, Any]:
         """All steps. What parts or earlier runs did is found and kept."""
-        states = self._tiled(records)
+        states = self._tiled(self.records)
         before = self.run.release()
-        if before and before["inputs"] == self._inputs(records, states) and self._stands(before):
+        if before and before["inputs"] == self._inputs(states) and self._stands():
             return {**before["outcome"], **self._places(), "status": "nothing to do"}
-        states = self._generated(records, states)
-        if not any(state.used for state in states):
-            raise NoTissueError(
-                f"none of the {len(records)} slides gave a tile",
-                "; ".join(f"{entry['cause']}: {entry['remedy']}" for entry in left_out(states)),
-            )
-        inventory = inventory_digest(states, records, self.config.near_copies)
-        real = RealTiles(self.run, records, states)
+        self._regroup(states)
+        self._require_patients(states)
+        states, sources = self.generated(states)
+        real = RealTiles(self.run, self.records, states)
         try:
-            return self._check_and_release(records, states, inventory, real)
+            return self._release(states, self.gathered(states, sources, real))
         finally:
             real.close()
+
+    def prepared(self) -> list[SlideState]:
+        """Tile and embed all slides."""
+        return self._embedded(self.records, self._tiled(self.records))
+
+    def generated(
+        self, states: list[SlideState] | None = None
+    ) -> tuple[list[SlideState], list[Source]]:
+        """All steps up to the generated tiles.
+
+        Raises:
+            NoTissueError: no slide gave a tile.
+        """
+        states = self._embedded(self.records, states or self._tiled(self.records))
+        if not any(state.used for state in states):
+            raise NoTissueError(
+                f"none of the {len(self.records)} slides gave a tile",
+                "; ".join(f"{entry['cause']}: {entry['remedy']}" for entry in left_out(states)),
+            )
+        self._regroup(states)
+        sources = find_sources(self.run, self.records, states, self.groups, self.key)
+        self._generated(sources)
+        return states, sources
+
+    def gathered(
+        self,
+        states: Sequence[SlideState],
+        sources: Sequence[Source],
+        real: RealTiles,
+        *,
+        seed: int = 0,
+    ) -> Gathered:
+        """Check every tile and attack the cohort."""
+        try:
+            return gather(
+                self.run, self.records, states, sources, self.groups, real, self.models,
+                self.config, self.key, self.view, self.clock, seed=seed,
+            )  # fmt: skip
+        finally:
+            self.clock.save(self.run.times)
 
     def _tiled(self, records: Sequence[SlideRecord]) -> list[SlideState]:
         try:
@@ -124,73 +205,107 @@ class _Job:
         finally:
             self.clock.save(self.run.times)
 
-    def _generated(
+    def _embedded(
         self, records: Sequence[SlideRecord], states: list[SlideState]
     ) -> list[SlideState]:
         if not any(state.used for state in states):
             return states
-        run, view, clock = self.run, self.view, self.clock
-        run.pin_models(self.models.identities)
+        self.run.pin_models(self.models.identities)
         try:
-            states = embed_slides(run, records, states, self.models, view, clock)
-            generate_slides(run, states, self.key, self.models, view, clock)
+            return embed_slides(self.run, records, states, self.models, self.view, self.clock)
         finally:
-            clock.save(run.times)
-        return states
+            self.clock.save(self.run.times)
 
-    def _check_and_release(
-        self,
-        records: Sequence[SlideRecord],
-        states: Sequence[SlideState],
-        inventory: str,
-        real: RealTiles,
-    ) -> dict[str, Any]:
-        run, view, models = self.run, self.view, self.models
-        index = real.near_copy_index(self.config.near_copies)
-        checked = check_slides(
-            run, inventory, states, real, index, self.key, models, view, self.clock
-        )
-        seed = int.from_bytes(self.key.derive(_CONTROLS)[:8])
-        control = run_control(index, real.image, models.embed_one, seed=seed)
-        audit = first_checks(
-            released(checked, "pixel_ncc"),
-            released(checked, "embedding_similarity"),
-            control,
-            self.config.near_copies,
-        )
-        self.clock.save(run.times)
-        counts = {**count_slides(states), **count_tiles(checked, len(real))}
-        findings = Findings(records, states, checked, inventory, real, control, audit, counts)
-        inputs = self._inputs(records, states)
-        run.set_aside_bundle(inputs)
+    def _generated(self, sources: Sequence[Source]) -> None:
         try:
-            accepted = Accepted.of(checked)
-            summary = release(
-                run, inventory, records, accepted, audit, self.config.site, self.key, models, view
-            )
-        except ReleaseRefusedError:
-            write_report(run.report, describe_run(run, self.config, models, findings, None))
-            raise
-        report = describe_run(run, self.config, models, findings, summary.digest)
-        write_report(run.report, report)
+            generate_tiles(self.run, sources, self.key, self.models, self.view, self.clock)
+        finally:
+            self.clock.save(self.run.times)
+
+    # -- the release ----------------------------------------------------------------------
+
+    def _require_patients(self, states: Sequence[SlideState]) -> None:
+        """Refuse a cohort that is too small before hours of generating.
+
+        Raises:
+            ReleaseRefusedError: fewer patients than ``site.toml`` asks for.
+        """
+        used = [r for r, s in zip(self.records, states, strict=True) if s.used]
+        if not used:
+            return
+        found = {patient_of(r): r.label or UNLABELLED for r in used if self.groups.conditions(r)}
+        aside = {patient_of(record) for record in used} - found.keys()
+        sizes = {label: list(found.values()).count(label) for label in set(found.values())}
+        least, limits = min(sizes.values(), default=0), self.config.limits
+        short = [
+            (len(found), limits.patients, "patients", "in the cohort"),
+            (least, limits.class_patients, "class_patients", "in the smallest class"),
+        ]
+        for count, wanted, name, where in short:
+            if count < wanted:
+                raise ReleaseRefusedError(
+                    f"there are {count} patients {where} ({len(aside)} more are set aside), and "
+                    f"the site asks for at least {wanted}",
+                    f"add slides of more patients; `{name}` under [limits] in "
+                    f"{self.home.config_file} is the privacy officer's to lower",
+                )
+
+    def _release(self, states: Sequence[SlideState], gathered: Gathered) -> dict[str, Any]:
+        run, models = self.run, self.models
+        counts = {
+            **count_slides(states),
+            "patients": len(self.groups.cohort),
+            "patients_set_aside": len(self.groups.holdout),
+            **count_tiles(gathered.checked, len(gathered.real)),
+        }
+        findings = Findings(self.records, states, self.groups, gathered, counts)
+        inputs = self._inputs(states)
+        run.set_aside_bundle(inputs)
+        cohort = describe_cohort(run, gathered, self.config.site, models)
+        last = LastTests(run, self.home, self.key, self.records, self.groups, gathered, cohort)
+        digest = None
+        try:
+            summary = release(run, gathered, cohort, last, self.key, self.view)
+            digest = summary.digest
+            last.settle(digest)
+        finally:
+            if last.result is not None:
+                self._report(findings, last, digest)
         outcome = {
             "exit_code": _exit_code(states),
             "counts": counts,
             "left_out": left_out(states),
-            "digest": summary.digest,
+            "digest": digest,
+            "verdict": last.result.verdict if last.result else None,
+            "weak": list(gathered.weak),
         }
         run.keep_release({"inputs": inputs, "outcome": outcome})
         return {**outcome, **self._places(), "status": "done"}
 
-    def _inputs(self, records: Sequence[SlideRecord], states: Sequence[SlideState]) -> list[Any]:
-        return [inventory_digest(states, records, self.config.near_copies), self.config.site]
+    def _report(self, findings: Findings, last: LastTests, digest: str | None) -> None:
+        run, models, result = self.run, self.models, last.result
+        assert result is not None
+        page = describe_audit(
+            run, self.home, self.key, models, findings, result, digest, last.notes
+        )
+        write_audit(run.audit_report, page)
+        values = canonical_json(audit_json(page)).decode()
+        atomic_write_text(run.audit_report.with_suffix(".json"), values + "\n")
+        write_report(run.report, describe_run(run, self.config, models, findings, result, digest))
 
-    def _stands(self, before: dict[str, Any]) -> bool:
-        """Whether the bundle and the report of the last release are still there."""
-        return self.run.bundle.is_dir() and self.run.report.exists()
+    def _inputs(self, states: Sequence[SlideState]) -> list[Any]:
+        config = asdict(self.config)
+        inventory = inventory_digest(states, self.records, self.config.near_copies)
+        return [inventory, self.config.site, config["limits"], config["budget"]]
+
+    def _stands(self) -> bool:
+        """Whether the bundle and the reports of the last release are still there."""
+        run = self.run
+        return run.bundle.is_dir() and run.report.exists() and run.audit_report.exists()
 
     def _places(self) -> dict[str, Any]:
-        return {"bundle": self.run.bundle, "report": self.run.report}
+        run = self.run
+        return {"bundle": run.bundle, "report": run.report, "audit": run.audit_report}
 
 
 def _exit_code(states: Sequence[SlideState]) -> int:
@@ -214,15 +329,17 @@ def count_slides(states: Sequence[SlideState]) -> dict[str, int]:
 
 
 def count_tiles(checked: Sequence[tuple[Block, CheckedBlock]], embedded: int) -> dict[str, int]:
-    """Tiles embedded, those conditioned on, and generated = released + dropped."""
+    """Tiles embedded, conditions drawn from, and generated = released + dropped."""
     checks = [check for _, check in checked]
     generated = sum(len(check.accepted) for check in checks)
     kept = sum(int(check.accepted.sum()) for check in checks)
     return {
         "tiles_embedded": embedded,
-        "tiles_conditioned": sum(len(np.unique(block.tiles)) for block, _ in checked),
+        "conditions": sum(
+            len(s.conditions) for s in {b.source.name: b.source for b, _ in checked}.values()
+        ),
         "tiles_generated": generated,
         "tiles_released": kept,
         "tiles_dropped": generated - kept,
-        "tiles_drawn_again": sum(int((check.redraws > 0).sum()) for check in checks),
+        "tiles_drawn_again": sum(int((np.asarray(check.redraws) > 0).sum()) for check in checks),
     }

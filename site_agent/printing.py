@@ -11,7 +11,12 @@ from rich.table import Table
 
 from pixcell_share.bundles import SiteKey
 from pixcell_share.console import output, print_json
+from pixcell_share.errors import SettingsError
+from pixcell_share.privacy import ledger
+from pixcell_share.privacy.ledger import Budget, LedgerState
+from site_agent.auditing import AuditOutcome
 from site_agent.doctor import Check, exit_code, print_checks
+from site_agent.frontier import Frontier
 from site_agent.home import SiteHome
 from site_agent.pipeline import Outcome
 from site_agent.plan import Plan
@@ -82,10 +87,17 @@ def show_outcome(outcome: Outcome, home: SiteHome, as_json: bool) -> None:
         _out.print("this part is done; when all are, run the command without --array to join them")
         return
     _out.print(
+        f"patients  {counts['patients']} in the cohort, {counts['patients_set_aside']} set aside"
+    )
+    _out.print(
         f"tiles   {counts['tiles_found']} found = {counts['tiles_embedded']} embedded; "
         f"{counts['tiles_generated']} generated = {counts['tiles_released']} released "
         f"+ {counts['tiles_dropped']} dropped"
     )
+    _out.print(f"verdict           {outcome.verdict}: evidence, not a guarantee")
+    for sentence in outcome.weak:
+        _out.print(f"                  {sentence}")
+    _out.print(f"audit (private)   {outcome.audit}")
     _out.print(f"report (private)  {outcome.report}")
     _out.print(f"bundle            {outcome.bundle}")
     _out.print(f"bundle digest     {outcome.digest}")
@@ -114,6 +126,73 @@ def show_region(outcome: RegionOutcome, as_json: bool) -> None:
         _out.print(f"beside    {outcome.beside}  (left: real, right: synthetic)")
     _out.print(f"settings  {outcome.record}")
     _out.print(f"[bold]{PRIVATE}[/bold]")
+
+
+def wants_json(text: str) -> bool:
+    """Whether ``--format`` asks for JSON.
+
+    Raises:
+        SettingsError: it is neither text nor json.
+    """
+    if text not in {"text", "json"}:
+        raise SettingsError(f"--format {text} is not known", "use text or json")
+    return text == "json"
+
+
+def show_audit(outcome: AuditOutcome, as_json: bool) -> None:
+    """The verdict of an audit and the figures of its tests."""
+    if as_json:
+        print_json({**outcome.values, "page": str(outcome.page)})
+        return
+    _out.print(f"[bold]{outcome.result.verdict}[/bold]: evidence, not a guarantee")
+    table = Table("test", "outcome", "figures", "limits")
+    for test in outcome.result.tests:
+        figures, limits = (
+            ", ".join(f"{name} {value:g}" for name, value in values.items())
+            for values in (test.figures, test.limit)
+        )
+        table.add_row(test.name, "passed" if test.passed else "failed", figures, limits)
+    _out.print(table)
+    for sentence in outcome.weak:
+        _out.print(sentence)
+    _out.print(f"audit (private)  {outcome.page}")
+
+
+def show_frontier(found: Frontier, as_json: bool) -> None:
+    """The table of settings, and the one that is recommended."""
+    if as_json:
+        print_json({**_plain(asdict(found)), "files": [str(path) for path in found.files]})
+        return
+    table = Table("setting", "guidance", "tiles", "accuracy", "Fréchet", "residual", "verdict")
+    for cell in found.cells:
+        accuracy, residual = cell.balanced_accuracy, cell.residual
+        table.add_row(
+            cell.name,
+            f"{cell.guidance_scale:g}" if cell.guidance_scale else "",
+            str(cell.tiles),
+            f"{accuracy.value:.3f} ({accuracy.low:.3f}-{accuracy.high:.3f})",
+            f"{cell.frechet:.2f}",
+            f"{residual.value:.3f} ({residual.low:.3f}-{residual.high:.3f})",
+            cell.verdict,
+        )
+    _out.print(table)
+    _out.print(
+        f"{found.patients} patients in the cohort, {found.holdout_patients} set aside; audited "
+        f"with {found.encoder}"
+    )
+    _out.print(found.sentence)
+    for path in found.files:
+        _out.print(f"wrote  {path}")
+
+
+def show_ledger(state: LedgerState, budget: Budget, as_json: bool) -> None:
+    """What the patients took part in, without their names."""
+    if as_json:
+        print_json(ledger.describe(state, budget))
+        return
+    _out.print("the chain and every signature hold")
+    for line in ledger.lines(state, budget):
+        _out.print(line)
 
 
 def show_paths(verb: str, paths: Sequence[Path], as_json: bool) -> None:

@@ -23,11 +23,11 @@ from pixcell_share.slides import (
     Slide,
     SlideRecord,
     TileGrid,
-    find_slides,
     level0_tile_px,
     open_slide,
     read_tiles,
 )
+from site_agent.inputs import find_records
 from site_agent.region_files import (
     MAX_PNG_PX,
     PRIVATE,
@@ -133,7 +133,7 @@ def make_region(settings: RegionSettings, view: View) -> RegionOutcome:
 
 
 def _one_slide(settings: RegionSettings) -> SlideRecord:
-    records = find_slides(settings.run.slides, mpp=settings.run.mpp)
+    records = find_records(settings.run)
     if len(records) != 1:
         raise SettingsError(
             f"{settings.run.slides} holds {len(records)} slides", "name one slide with --slide"

@@ -4,7 +4,7 @@
 
     OUT/
       bundle/                         the signed bundle: the only thing that leaves the site
-      report.html                     private
+      report.html, audit.html         private
       run.json                        settings that decide the bytes
       contours_geojson/ID.geojson     tissue, for QuPath
       thumbnails/ID.jpg               slide with contours and grid
@@ -14,9 +14,12 @@
       work/                           private stores that let the next run go on
         slides/ID.json                what became of a slide
         fingerprints/ID.npy           (N, F) pixel fingerprints of the real tiles
-        draws/ID/00000.npy            (B, H, W, 3) synthetic tiles, a block a file
-        checks/DIGEST/ID/00000.npz    what the checks said of each block
+        conditions/NAME.npy, .npz     mixtures or noised statistics of a class
+        draws/SOURCE/00000.npy        (B, H, W, 3) synthetic tiles, a block a file
+        checks/DIGEST/SOURCE/...npz   what the checks said of each block
+        audit/ENCODER/...npz          embeddings in the audit's encoder
         release.json                  inputs and digest of the bundle
+        settings.json                 the command, with its paths
 
 Every file is written whole or not at all, so what exists is done.
 """
@@ -37,12 +40,14 @@ from pixcell_share.bundles import bundle_digest
 from pixcell_share.errors import SlideError, WorkFolderError
 from pixcell_share.files import atomic_write_text, canonical_json, storage_errors
 from pixcell_share.privacy import NearCopySettings
+from pixcell_share.privacy.ledger import Mark
 from pixcell_share.slides import SlideRecord
 from pixcell_share.slides.grid_format import nominal_magnification
 from pixcell_share.weights import ModelIdentity
+from site_agent.command import dump_settings
 from site_agent.settings import SynthesisSettings
 
-_SCHEMA = 1
+_SCHEMA = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,22 +79,13 @@ class SlideState:
         return SlideState(slide_id=self.slide_id, source=self.source, reason=error.diagnostics())
 
 
-def source_of(record: SlideRecord) -> dict[str, Any]:
-    """What tells that a slide is the one that was worked on before."""
-    try:
-        stat = record.path.stat()
-        size, changed = stat.st_size, stat.st_mtime_ns
-    except OSError:
-        size, changed = -1, -1
-    return {"bytes": size, "changed_ns": changed, "mpp": record.mpp}
-
-
 class RunFolder:
     """Paths and states of one run."""
 
     def __init__(self, settings: SynthesisSettings) -> None:
         self.root = settings.out
         self.settings = settings
+        self._real = settings.stores or settings.out
         tiling = settings.tiling
         self.tiling_name = (
             f"{nominal_magnification(tiling.mpp)}x_{tiling.tile_px}px_{tiling.overlap_px}px_overlap"
@@ -103,38 +99,55 @@ class RunFolder:
         return self.root / "bundle"
 
     @property
+    def audit_report(self) -> Path:
+        """The privacy officer's page."""
+        return self.root / "audit.html"
+
+    @property
     def report(self) -> Path:
         """The private report."""
         return self.root / "report.html"
 
     def coords(self, slide_id: str) -> Path:
         """TRIDENT-layout tile coordinates of a slide."""
-        return self.root / self.tiling_name / "patches" / f"{slide_id}_patches.h5"
+        return self._real / self.tiling_name / "patches" / f"{slide_id}_patches.h5"
 
     def features(self, slide_id: str) -> Path:
         """TRIDENT-layout embeddings of a slide."""
         name = f"features_{self.settings.encoder_name}"
-        return self.root / self.tiling_name / name / f"{slide_id}.h5"
+        return self._real / self.tiling_name / name / f"{slide_id}.h5"
 
     def contours(self, slide_id: str) -> Path:
         """Tissue contours of a slide."""
-        return self.root / "contours_geojson" / f"{slide_id}.geojson"
+        return self._real / "contours_geojson" / f"{slide_id}.geojson"
 
     def thumbnail(self, slide_id: str) -> Path:
         """Thumbnail of a slide with contours and grid."""
-        return self.root / "thumbnails" / f"{slide_id}.jpg"
+        return self._real / "thumbnails" / f"{slide_id}.jpg"
 
     def fingerprints(self, slide_id: str) -> Path:
         """Pixel fingerprints of the real tiles of a slide."""
-        return self._work / "fingerprints" / f"{slide_id}.npy"
+        return self._real / "work" / "fingerprints" / f"{slide_id}.npy"
 
-    def draws(self, slide_id: str, block: int) -> Path:
-        """One block of synthetic tiles of a slide."""
-        return self._work / "draws" / slide_id / f"{block:05d}.npy"
+    def draws(self, source: str, block: int) -> Path:
+        """One block of synthetic tiles of a source."""
+        return self._work / "draws" / source / f"{block:05d}.npy"
 
-    def checks(self, inventory: str, slide_id: str, block: int) -> Path:
+    def conditions(self, name: str) -> Path:
+        """Conditions of a class that were computed over all slides."""
+        return self._work / "conditions" / f"{name}.npy"
+
+    def audit_real(self, encoder: str, slide_id: str) -> Path:
+        """Embeddings in the audit's encoder of some real tiles of a slide."""
+        return self._real / "work" / "audit" / encoder / f"{slide_id}.npz"
+
+    def audit_draws(self, encoder: str, inventory: str, source: str, block: int) -> Path:
+        """Embeddings in the audit's encoder of a checked block of synthetic tiles."""
+        return self._work / "audit" / encoder / inventory / source / f"{block:05d}.npz"
+
+    def checks(self, inventory: str, source: str, block: int) -> Path:
         """What the checks, run against the real tiles ``inventory``, said of one block."""
-        return self._work / "checks" / inventory / slide_id / f"{block:05d}.npz"
+        return self._work / "checks" / inventory / source / f"{block:05d}.npz"
 
     def errors(self, slide_id: str) -> Path:
         """The traceback of a slide that failed in a way nobody foresaw."""
@@ -274,10 +287,16 @@ class RunFolder:
         sampler = replace(self.settings.sampler, batch_size=values["batch_size"])
         self.settings = replace(self.settings, sampler=sampler)
 
+    def remember_command(self) -> None:
+        """Keep the settings with their paths, so that the run can be audited again by its name."""
+        place, text = self._work / "settings.json", dump_settings(self.settings)
+        if self.settings.stores is None and (not place.exists() or place.read_text() != text):
+            atomic_write_text(place, text)
+
     # -- states ---------------------------------------------------------------------------
 
     def _state_file(self, slide_id: str) -> Path:
-        return self._work / "slides" / f"{slide_id}.json"
+        return self._real / "work" / "slides" / f"{slide_id}.json"
 
     def state(self, record: SlideRecord) -> SlideState | None:
         """What became of a slide before, if the slide is still the same."""
@@ -285,7 +304,7 @@ class RunFolder:
         if not path.exists():
             return None
         values = json.loads(path.read_text())
-        if values["source"] != source_of(record):
+        if values["source"] != record.stamp():
             self.forget(record.slide_id)
             return None
         return SlideState(**{**values, "notes": tuple(values["notes"])})
@@ -337,6 +356,20 @@ class RunFolder:
         # Killed after the rename, a run finds the new bundle here: that one stays.
         if bundle_digest(self.bundle) == digest:
             self.bundle.rename(self.root / f"bundle-{digest[:12]}")
+
+    def ledger_mark(self) -> Mark | None:
+        """The last entry of the ledger that this run saw."""
+        if not self._mark_file.exists():
+            return None
+        return Mark(**json.loads(self._mark_file.read_text()))
+
+    def keep_ledger_mark(self, mark: Mark) -> None:
+        """Remember it, so that an older ledger put in its place is noticed."""
+        atomic_write_text(self._mark_file, json.dumps(asdict(mark)) + "\n")
+
+    @property
+    def _mark_file(self) -> Path:
+        return self._work / "ledger-mark.json"
 
     def keep_release(self, values: dict[str, Any]) -> None:
         """Write what the release was made from, and what came of it."""

@@ -126,6 +126,11 @@ class SynthesisSettings:
         self._check_conditioning()
         self._check_input()
 
+        if self.audit_weights is not None and self.audit_encoder is None:
+            raise SettingsError(
+                "--audit-weights needs --audit-encoder", "name the encoder that they belong to"
+            )
+
     def _check_conditioning(self) -> None:
         if self.mix < 1:
             raise SettingsError(f"--mix {self.mix} is no number of patients", "1 mixes nothing")

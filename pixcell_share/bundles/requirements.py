@@ -22,6 +22,7 @@ REQUIRED_TESTS = (
     "second_encoder",
     "retrieval",
     "patient_linkage",
+    "patient_linkage_conditioning",
     "data_copying",
     "authenticity",
     "closest_record",
@@ -35,7 +36,7 @@ private: no tile descends from one source then, so there is none to retrieve."""
 OPTIONAL_TESTS = ("membership",)
 """Tests that only some audits have: membership, where weights were trained on the site's tiles."""
 
-DEFAULT_REQUIRED: tuple[str, ...] = ()
+DEFAULT_REQUIRED: tuple[str, ...] = REQUIRED_TESTS
 """What `verify_bundle` and `write_bundle` ask for unless they are told otherwise."""
 
 _FORM = re.compile(
@@ -126,10 +127,7 @@ def check_complete(audit: AuditResult, required: Sequence[str] | None) -> None:
     Raises:
         ReleaseRefusedError: naming the tests.
     """
-    if required is None:
-        linked = any(test.name == "patient_linkage" for test in audit.tests)
-        required = REQUIRED_TESTS if linked else DEFAULT_REQUIRED
-    if missing := missing_tests(audit, required):
+    if missing := missing_tests(audit, DEFAULT_REQUIRED if required is None else required):
         raise ReleaseRefusedError(
             f"the privacy checks are not complete: {', '.join(missing)} did not run",
             "nothing was signed; run the whole audit",

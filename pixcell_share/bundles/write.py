@@ -210,12 +210,13 @@ def _check_release(audit: AuditResult, required_tests: Sequence[str] | None) -> 
         return check_complete(audit, required_tests)
     if audit.verdict == "INVALID":
         raise ReleaseRefusedError(
-            "the privacy checks are INVALID: they did not catch the copies planted to test them",
-            "nothing was signed; see the report, and run the audit again with more tiles",
+            "the privacy audit is INVALID: it could not have noticed a leak",
+            "nothing was signed; audit.html says why: planted copies were missed, there is no "
+            "control group of other patients, or the second encoder sees nothing",
         )
     raise ReleaseRefusedError(
         f"the privacy checks refused the release: {', '.join(audit.failed)} failed",
-        "nothing was signed; see the report, then leave out the tiles it shows or redraw them",
+        "nothing was signed; audit.html says by how much, and what would help",
     )
 
 

@@ -1,29 +1,31 @@
-"""Evidence of what a synthetic cohort gives away: near copies of real tiles."""
+"""Evidence of what a synthetic cohort gives away, and the gate that judges it."""
 
 from pixcell_share.privacy.control import ControlResult, ControlSettings, PlantedKind, run_control
 from pixcell_share.privacy.correlate import aligned
 from pixcell_share.privacy.fingerprints import TRANSFORMS, fingerprint
-from pixcell_share.privacy.first_checks import first_checks
-from pixcell_share.privacy.intervals import Share
+from pixcell_share.privacy.intervals import Estimate, Share
 from pixcell_share.privacy.near_copies import (
     NearCopyIndex,
     NearCopySettings,
     Nearest,
     RealTile,
 )
+from pixcell_share.privacy.sample import AuditSample, Tiles
 
 __all__ = [
     "TRANSFORMS",
+    "AuditSample",
     "ControlResult",
     "ControlSettings",
+    "Estimate",
     "NearCopyIndex",
     "NearCopySettings",
     "Nearest",
     "PlantedKind",
     "RealTile",
     "Share",
+    "Tiles",
     "aligned",
     "fingerprint",
-    "first_checks",
     "run_control",
 ]

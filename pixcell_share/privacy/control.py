@@ -116,7 +116,7 @@ class _Control:
 
     def plant(self, chosen: Sequence[int], kind: str) -> PlantedKind:
         """Copies of one kind of the chosen tiles."""
-        return self._count(kind, [self._search(self._copy(place, kind)) for place in chosen])
+        return self._count(kind, self._search([self._copy(place, kind) for place in chosen]))
 
     def blend(self, chosen: Sequence[int], kind: str, other_tile: OtherTile | None) -> PlantedKind:
         """Blends of the chosen tiles with others; none where there are no others.
@@ -124,29 +124,28 @@ class _Control:
         Where the other is a real tile, it and its patient are left out of the search: else the
         blend could be caught as a copy of the wrong one.
         """
-        found = []
+        copies, others = [], []
         for place in chosen:
             another = None if other_tile else self._another(place)
             if other_tile:
                 other = other_tile(self.rng)
             elif another is not None:
                 other = self.real_tile(another)
+                others.append(another)
             else:
                 continue
-            mixed = blend(self.real_tile(place), other, BLENDS[kind])
-            found.append(self._search(mixed, without=another))
-        return self._count(kind, found)
+            copies.append(blend(self.real_tile(place), other, BLENDS[kind]))
+        return self._count(kind, self._search(copies, others or None))
 
     def negatives(self, aside: Sequence[int], kinds: Sequence[str]) -> Share:
         """How many copies of tiles set aside are flagged, without their own patient's tiles.
 
         Each tile is copied in one way, since copies of one tile are not independent.
         """
-        found = []
-        for number, place in enumerate(aside):
-            copy = self._copy(place, kinds[number % len(kinds)])
-            found.append(self._search(copy, without=place))
-        return self._count("negative", found).by_pixels
+        copies = [
+            self._copy(place, kinds[number % len(kinds)]) for number, place in enumerate(aside)
+        ]
+        return self._count("negative", self._search(copies, aside)).by_pixels
 
     def _copy(self, place: int, kind: str) -> Images:
         tile = self.real_tile(place)
@@ -164,24 +163,30 @@ class _Control:
         others = np.flatnonzero(self._owners != self._owners[place])
         return int(self.rng.choice(others)) if len(others) else None
 
-    def _search(self, copy: Images, without: int | None = None) -> Nearest | None:
-        """The nearest real tile; with ``without`` none of that tile's patient."""
-        images = copy[None]
-        if without is None:
-            return self.index.search(images, self.embed(images), self.real_tile)[0]
-        own = self._owners[[without]]
-        if (self._owners == own).all():
-            return None
-        return self.index.search(
-            images,
-            self.embed(images),
-            self.real_tile,
-            query_groups=own,
-            row_groups=self._owners,
-        )[0]
+    def _search(
+        self, copies: Sequence[Images], without: Sequence[int] | None = None
+    ) -> list[Nearest]:
+        """The nearest real tile of each; with ``without`` none of those tiles' patients.
 
-    def _count(self, kind: str, searched: Sequence[Nearest | None]) -> PlantedKind:
-        found = [nearest for nearest in searched if nearest is not None]
+        A search reads all rows once, so the copies of one kind are searched together. Left out is
+        a copy for which no other patient has a tile.
+        """
+        if not copies:
+            return []
+        images = np.stack(copies)
+        if without is None:
+            return self.index.search(images, self.embed(images), self.real_tile)
+        owners = self._owners
+        own = owners[np.asarray(without, np.int64)]
+        others = np.array([(owners != patient).any() for patient in own.tolist()], bool)
+        if not others.any():
+            return []
+        images, own = images[others], own[others]
+        return self.index.search(
+            images, self.embed(images), self.real_tile, query_groups=own, row_groups=owners
+        )
+
+    def _count(self, kind: str, found: Sequence[Nearest]) -> PlantedKind:
         pixels, encoder = self.index.settings.pixel_limit, self.index.encoder_limit
         in_pixels = sum(nearest.pixel_ncc >= pixels for nearest in found)
         in_encoder = sum(nearest.embedding_similarity >= encoder for nearest in found)

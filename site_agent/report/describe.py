@@ -8,26 +8,23 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 import pixcell_share
 from pixcell_share.bundles import AuditResult
-from pixcell_share.privacy import ControlResult
-from pixcell_share.slides import SlideRecord, read_coords
+from pixcell_share.slides import SlideRecord
 from site_agent.clock import load_times
+from site_agent.evidence import Gathered
+from site_agent.groups import Groups
 from site_agent.home import SiteConfig
 from site_agent.models import Models
 from site_agent.report.charts import StageTime
-from site_agent.report.page import Balance, Pair, Report, SlideRow
+from site_agent.report.gallery import Gallery
+from site_agent.report.page import Balance, Report, SlideRow
 from site_agent.run_folder import RunFolder, SlideState
-from site_agent.steps.checking import CheckedBlock, final_image
-from site_agent.steps.generation import Block
-from site_agent.steps.real_tiles import RealTiles
 
-_PAIRS = 24
 _PACKAGES = ("torch", "diffusers", "timm", "openslide-python", "numpy")
-_STAGES = ("tile", "read", "embed", "fingerprint", "generate", "check", "write")
+_STAGES = ("tile", "read", "embed", "fingerprint", "generate", "check", "audit", "write")
 
 
 @dataclass(frozen=True)
@@ -36,35 +33,38 @@ class Findings:
 
     records: Sequence[SlideRecord]
     states: Sequence[SlideState]
-    checked: Sequence[tuple[Block, CheckedBlock]]
-    inventory: str
-    real: RealTiles
-    control: ControlResult
-    audit: AuditResult
+    groups: Groups
+    gathered: Gathered
     counts: dict[str, int]
 
 
 def describe_run(
-    run: RunFolder, config: SiteConfig, models: Models, findings: Findings, digest: str | None
+    run: RunFolder,
+    config: SiteConfig,
+    models: Models,
+    findings: Findings,
+    result: AuditResult,
+    digest: str | None,
 ) -> Report:
     """The report of a run; ``digest`` is that of the signed bundle, None where it was refused."""
     return Report(
         site=config.site,
-        audit=findings.audit,
+        audit=result,
         bundle=digest,
         settings=_settings(run),
-        software=[("pixcell-share", pixcell_share.__version__), *_software()],
-        models=models.identities,
+        software=software(),
+        models=(*models.identities, models.audit_encoder.identity),
         balances=_balances(findings.counts),
         own_patients=not any(record.case_id for record in findings.records),
         slides=_slide_rows(run, findings),
-        pairs=_Gallery(run, findings).pairs(),
+        pairs=Gallery(run, findings.gathered).pairs(),
         times=[
             StageTime(kind, work.seconds, work.units, "slides" if kind == "tile" else "tiles")
             for kind, work in sorted(
                 load_times(run.all_times()).items(), key=lambda entry: _STAGES.index(entry[0])
             )
         ],
+        audit_page=run.audit_report.name,
     )
 
 
@@ -78,8 +78,13 @@ def _settings(run: RunFolder) -> list[tuple[str, str]]:
     return shown
 
 
-def _software() -> list[tuple[str, str]]:
-    return [("Python", platform.python_version()), *((name, version(name)) for name in _PACKAGES)]
+def software() -> list[tuple[str, str]]:
+    """Name and version of each program that had a part."""
+    return [
+        ("pixcell-share", pixcell_share.__version__),
+        ("Python", platform.python_version()),
+        *((name, version(name)) for name in _PACKAGES),
+    ]
 
 
 def _balances(counts: dict[str, int]) -> list[Balance]:
@@ -95,14 +100,6 @@ def _balances(counts: dict[str, int]) -> list[Balance]:
             parts=(("embedded", counts["tiles_embedded"]),),
         ),
         Balance(
-            name="real tiles embedded",
-            total=counts["tiles_embedded"],
-            parts=(
-                ("conditioned on", counts["tiles_conditioned"]),
-                ("beyond --max-tiles", counts["tiles_embedded"] - counts["tiles_conditioned"]),
-            ),
-        ),
-        Balance(
             name="synthetic tiles generated",
             total=counts["tiles_generated"],
             parts=(("released", counts["tiles_released"]), ("dropped", counts["tiles_dropped"])),
@@ -112,12 +109,13 @@ def _balances(counts: dict[str, int]) -> list[Balance]:
 
 def _slide_rows(run: RunFolder, findings: Findings) -> Iterator[SlideRow]:
     made: dict[str, list[int]] = {}
-    for block, check in findings.checked:
-        released, dropped = made.setdefault(block.slide_id, [0, 0])
-        kept = int(check.accepted.sum())
-        made[block.slide_id] = [released + kept, dropped + len(check.accepted) - kept]
+    for block, check in findings.gathered.checked:
+        if block.source.slide:
+            released, dropped = made.setdefault(block.name, [0, 0])
+            kept = int(check.accepted.sum())
+            made[block.name] = [released + kept, dropped + len(check.accepted) - kept]
     for record, state in zip(findings.records, findings.states, strict=True):
-        released, dropped = made.get(record.slide_id, (0, 0))
+        mine: Sequence[int | None] = made.get(record.slide_id, (0, 0) if made else (None, None))
         thumbnail = run.thumbnail(record.slide_id)
         reason = state.reason or {}
         yield SlideRow(
@@ -129,46 +127,11 @@ def _slide_rows(run: RunFolder, findings: Findings) -> Iterator[SlideRow]:
             width=state.width,
             height=state.height,
             tiles=state.tiles,
-            synthetic=released,
-            dropped=dropped,
+            set_aside=not findings.groups.conditions(record),
+            synthetic=mine[0],
+            dropped=mine[1],
             notes=state.notes,
             reason=reason.get("cause"),
             remedy=reason.get("remedy", ""),
             thumbnail=np.asarray(Image.open(thumbnail)) if thumbnail.exists() else None,
         )
-
-
-class _Gallery:
-    """Pictures for the report, fetched one at a time."""
-
-    def __init__(self, run: RunFolder, findings: Findings) -> None:
-        self._run = run
-        self._findings = findings
-        sizes = [len(check.accepted) for _, check in findings.checked]
-        self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-
-    def pairs(self) -> Iterator[Pair]:
-        """Real tiles spread evenly over the run, each with its released draws."""
-        per_tile = self._run.settings.per_tile
-        count = int(self._starts[-1]) // per_tile
-        for number in np.unique(np.linspace(0, count - 1, min(_PAIRS, count)).astype(int)):
-            draws = [self._draw(int(number) * per_tile + draw) for draw in range(per_tile)]
-            block, _, position = draws[0]
-            index = self._findings.real.index(block.slide_id, int(block.tiles[position]))
-            slide_id, x, y = self._place(index)
-            synthetic = tuple(self._image(draw) for draw in draws if draw[1].accepted[draw[2]])
-            real = self._findings.real.image(index)
-            yield Pair(caption=f"{slide_id} at {x}, {y}", real=(real,), synthetic=synthetic)
-
-    def _draw(self, number: int) -> tuple[Block, CheckedBlock, int]:
-        place = int(np.searchsorted(self._starts, number, side="right")) - 1
-        block, check = self._findings.checked[place]
-        return block, check, number - int(self._starts[place])
-
-    def _image(self, draw: tuple[Block, CheckedBlock, int]) -> NDArray[np.uint8]:
-        return final_image(self._run, self._findings.inventory, *draw)
-
-    def _place(self, index: int) -> tuple[str, int, int]:
-        record, position = self._findings.real.place(index)
-        x, y = read_coords(self._run.coords(record.slide_id)).coords[position]
-        return record.slide_id, int(x), int(y)

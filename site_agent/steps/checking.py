@@ -1,13 +1,15 @@
 """Fourth step: no synthetic tile that is a near copy of a real one goes on.
 
 Every tile is compared with all real tiles of the run. One that comes too close is drawn again
-with the next draw number, a few times, then dropped.
+with the next draw number, a few times, then dropped. With differentially private conditions
+nothing is drawn again or dropped: that would depend on real tiles beyond what epsilon covers. A
+near copy then refuses the release.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from pixcell_share.privacy import NearCopyIndex, Nearest
 from pixcell_share.progress import View
 from site_agent.clock import Clock
 from site_agent.models import Models
-from site_agent.run_folder import RunFolder, SlideState
+from site_agent.run_folder import RunFolder
+from site_agent.steps.conditions import Source
 from site_agent.steps.generation import Block, Draws, blocks_of
 from site_agent.steps.real_tiles import RealTiles
 
@@ -70,11 +73,12 @@ class Checker:
 
     def check(self, block: Block) -> CheckedBlock:
         """The verdict on each draw of a block."""
-        images: NDArray[np.uint8] = np.load(self._run.draws(block.slide_id, block.number))
+        images: NDArray[np.uint8] = np.load(self._run.draws(block.name, block.number))
         nearest = self._nearest(images)
+        fixed = block.source.fixed
         redraws = np.zeros(len(images), np.int64)
         replaced: dict[int, NDArray[np.uint8]] = {}
-        for turn in range(self._run.settings.max_redraws):
+        for turn in range(0 if fixed else self._run.settings.max_redraws):
             again = np.array([i for i, near in enumerate(nearest) if near.near_copy], np.int64)
             if not len(again):
                 break
@@ -83,7 +87,8 @@ class Checker:
                 nearest[position] = near
                 replaced[int(position)] = image
                 redraws[position] += 1
-        return _checked(nearest, redraws, replaced, images.shape[1:])
+        checked = _checked(nearest, redraws, replaced, images.shape[1:])
+        return replace(checked, accepted=np.ones(len(images), np.bool_)) if fixed else checked
 
     def _nearest(self, images: NDArray[np.uint8]) -> list[Nearest]:
         found: list[Nearest] = []
@@ -99,8 +104,8 @@ class Checker:
     ) -> Iterator[NDArray[np.uint8]]:
         """New draws; their numbers follow those of all first draws, and no two are the same."""
         settings = self._run.settings
-        numbers = settings.per_tile + block.draws[again] * settings.max_redraws + turn
-        return self._draw(block.slide_id, block.tiles[again], numbers)
+        numbers = block.source.draws + block.draws[again] * settings.max_redraws + turn
+        return self._draw(block.source, block.conditions[again], numbers)
 
 
 def _checked(
@@ -126,7 +131,7 @@ def _checked(
 def check_slides(
     run: RunFolder,
     inventory: str,
-    states: Sequence[SlideState],
+    sources: Sequence[Source],
     real: RealTiles,
     index: NearCopyIndex,
     key: SiteKey,
@@ -139,22 +144,22 @@ def check_slides(
     Returns:
         All blocks with their verdicts, without the images.
     """
-    blocks = [b for state in states if state.used for b in blocks_of(state, run.settings, key)]
+    blocks = [block for source in sources for block in blocks_of(source, run.settings)]
     run.forget_checks(except_of=inventory)
     checker = Checker(run, real, index, models, Draws(run, models, key), clock)
 
     def place(block: Block) -> Path:
-        return run.checks(inventory, block.slide_id, block.number)
+        return run.checks(inventory, block.name, block.number)
 
     missing = [block for block in blocks if not place(block).exists()]
-    total = sum(len(block.tiles) for block in blocks)
-    done = total - sum(len(block.tiles) for block in missing)
+    total = sum(len(block.conditions) for block in blocks)
+    done = total - sum(len(block.conditions) for block in missing)
     with view.stage("check", total, "tiles", done) as advance:
         for block in missing:
             checked = checker.check(block)
             with atomic_path(place(block)) as part, part.open("wb") as stream:
                 np.savez(stream, **vars(checked))
-            advance(len(block.tiles))
+            advance(len(block.conditions))
     return [(block, load_check(run, inventory, block, with_images=False)) for block in blocks]
 
 
@@ -162,7 +167,7 @@ def load_check(
     run: RunFolder, inventory: str, block: Block, *, with_images: bool = True
 ) -> CheckedBlock:
     """Read the verdict on a block; ``with_images`` also the later draws that replaced some."""
-    with np.load(run.checks(inventory, block.slide_id, block.number)) as stored:
+    with np.load(run.checks(inventory, block.name, block.number)) as stored:
         values: dict[str, Any] = {
             name: stored[name] for name in stored.files if with_images or name != "images"
         }
@@ -180,7 +185,7 @@ def final_image(
         later = load_check(run, inventory, block).images
         image: NDArray[np.uint8] = later[np.flatnonzero(check.replaced == position)[0]]
     else:
-        image = np.array(np.load(run.draws(block.slide_id, block.number), mmap_mode="r")[position])
+        image = np.array(np.load(run.draws(block.name, block.number), mmap_mode="r")[position])
     return image
 
 

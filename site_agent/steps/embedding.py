@@ -48,12 +48,12 @@ def embed_slides(
 
     A slide whose pixels cannot be read to the end is left out here.
     """
-    done = sum(state.tiles for state in states if state.used and _embedded(run, state))
+    done = sum(state.tiles for state in states if state.used and is_embedded(run, state))
     total = sum(state.tiles for state in states if state.used)
     after = list(states)
     with view.stage("embed", total, "tiles", done) as advance:
         for position, (record, state) in enumerate(zip(records, states, strict=True)):
-            if not state.used or _embedded(run, state):
+            if not state.used or is_embedded(run, state):
                 continue
             try:
                 _embed(run, record, models, clock, advance)
@@ -67,7 +67,8 @@ def embed_slides(
     return after
 
 
-def _embedded(run: RunFolder, state: SlideState) -> bool:
+def is_embedded(run: RunFolder, state: SlideState) -> bool:
+    """Whether a slide's features and fingerprints are there."""
     return run.features(state.slide_id).exists() and run.fingerprints(state.slide_id).exists()
 
 

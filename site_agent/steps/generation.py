@@ -11,60 +11,55 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pixcell_share.bundles import SiteKey, shuffled_order
+from pixcell_share.bundles import SiteKey
 from pixcell_share.files import atomic_path
 from pixcell_share.pixcell import PixCell, tile_seed
 from pixcell_share.pixcell.drawing import Batch
 from pixcell_share.progress import View
-from pixcell_share.slides import read_features
 from site_agent.clock import Clock
 from site_agent.models import Models
-from site_agent.run_folder import RunFolder, SlideState
+from site_agent.run_folder import RunFolder
 from site_agent.settings import SynthesisSettings
+from site_agent.steps.conditions import Source
 
 _SEEDS = "tile seeds v1"
-_CHOICE = "tile choice v1"
 _BLOCK_TILES = 64  # what a killed run may lose; 13 MB at 256 px
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Block:
-    """Draws of one slide that are generated, stored and checked together."""
+    """Draws of one source that are generated, stored and checked together."""
 
-    slide_id: str
+    source: Source
     number: int
-    tiles: NDArray[np.int64]
-    """(B,) positions of the conditioning tiles in the slide's grid."""
+    conditions: NDArray[np.int64]
+    """(B,) the condition of each draw, as a position in the source."""
     draws: NDArray[np.int64]
     """(B,) draw number of each."""
 
+    @property
+    def name(self) -> str:
+        """The source's name: the block's folder."""
+        return self.source.name
 
-def blocks_of(state: SlideState, settings: SynthesisSettings, key: SiteKey) -> list[Block]:
-    """All blocks of a slide. They depend on the settings and the key, never on what is done."""
-    chosen = choose_tiles(state, settings.max_tiles, key)
-    tiles = np.repeat(chosen, settings.per_tile)
-    draws = np.tile(np.arange(settings.per_tile), len(chosen))
+
+def blocks_of(source: Source, settings: SynthesisSettings) -> list[Block]:
+    """All blocks of a source. They depend on the settings and the key, never on what is done."""
+    conditions = np.repeat(source.conditions, source.draws)
+    draws = np.tile(np.arange(source.draws), len(source.conditions))
     batch = settings.sampler.batch_size
     assert batch is not None, "RunFolder.pin_batch_size comes first"
     # A block is a whole number of batches, so that a resumed run forms the same batches and a
     # floating-point sum cannot come out differently.
     size = max(1, _BLOCK_TILES // batch) * batch
     return [
-        Block(state.slide_id, number, tiles[start : start + size], draws[start : start + size])
-        for number, start in enumerate(range(0, len(tiles), size))
+        Block(source, number, conditions[start : start + size], draws[start : start + size])
+        for number, start in enumerate(range(0, len(conditions), size))
     ]
 
 
-def choose_tiles(state: SlideState, limit: int | None, key: SiteKey) -> NDArray[np.int64]:
-    """Positions of the tiles to condition on: all, or ``limit`` chosen with the site's key."""
-    if limit is None or state.tiles <= limit:
-        return np.arange(state.tiles)
-    order = shuffled_order(key.derive(f"{_CHOICE}|{state.slide_id}"), state.tiles)
-    return np.sort(order[:limit])
-
-
 class Draws:
-    """Generates draws of a slide's tiles; the noise of each depends on its tile and number."""
+    """Generates draws of conditions; the noise of each depends on its condition and number."""
 
     def __init__(self, run: RunFolder, models: Models, key: SiteKey) -> None:
         self._run = run
@@ -72,10 +67,10 @@ class Draws:
         self._secret = key.derive(_SEEDS)
 
     def __call__(
-        self, slide_id: str, tiles: NDArray[np.int64], draws: NDArray[np.int64]
+        self, source: Source, conditions: NDArray[np.int64], draws: NDArray[np.int64]
     ) -> Iterator[NDArray[np.uint8]]:
-        """Synthetic tiles (H, W, 3), one for each tile position and draw number."""
-        batch = self._prepare(slide_id, tiles, draws)
+        """Synthetic tiles (H, W, 3), one for each condition and draw number."""
+        batch = self._prepare(source, conditions, draws)
         generator = self._models.generator
         return generator.generate(batch.embeddings, batch.seeds, self._run.settings.sampler)
 
@@ -90,25 +85,25 @@ class Draws:
         size = self._run.settings.sampler.batch_size
         assert size is not None
         for block in blocks:
-            for start in range(0, len(block.tiles), size):
+            for start in range(0, len(block.conditions), size):
                 part = slice(start, start + size)
-                yield self._prepare(block.slide_id, block.tiles[part], block.draws[part])
+                yield self._prepare(block.source, block.conditions[part], block.draws[part])
 
-    def _prepare(self, slide_id: str, tiles: NDArray[np.int64], draws: NDArray[np.int64]) -> Batch:
-        with read_features(self._run.features(slide_id)) as features:
-            embeddings = np.concatenate([features[tile : tile + 1] for tile in tiles.tolist()])
-            coords = features.coords[tiles]
+    def _prepare(
+        self, source: Source, conditions: NDArray[np.int64], draws: NDArray[np.int64]
+    ) -> Batch:
+        embeddings, places = source.read(conditions)
         seeds = [
-            tile_seed(self._secret, slide_id, int(x), int(y), int(draw))
-            for (x, y), draw in zip(coords, draws, strict=True)
+            tile_seed(self._secret, source.name, int(x), int(y), int(draw))
+            for (x, y), draw in zip(places, draws, strict=True)
         ]
         generator: PixCell = self._models.generator
         return generator.batch(embeddings, seeds)
 
 
-def generate_slides(
+def generate_tiles(
     run: RunFolder,
-    states: Sequence[SlideState],
+    sources: Sequence[Source],
     key: SiteKey,
     models: Models,
     view: View,
@@ -116,12 +111,10 @@ def generate_slides(
 ) -> None:
     """Generate every block that is not there yet; one is written while the next is generated."""
     run.pin_batch_size(lambda: models.generator.batch_size(run.settings.sampler))
-    blocks = [
-        block for state in states if state.used for block in blocks_of(state, run.settings, key)
-    ]
-    missing = [block for block in blocks if not run.draws(block.slide_id, block.number).exists()]
-    total = sum(len(block.tiles) for block in blocks)
-    done = total - sum(len(block.tiles) for block in missing)
+    blocks = [block for source in sources for block in blocks_of(source, run.settings)]
+    missing = [block for block in blocks if not run.draws(block.name, block.number).exists()]
+    total = sum(len(block.conditions) for block in blocks)
+    done = total - sum(len(block.conditions) for block in missing)
     made = Draws(run, models, key).blocks(missing)
     with (
         view.stage("generate", total, "tiles", done) as advance,
@@ -130,7 +123,7 @@ def generate_slides(
     ):
         for block in missing:
             images: list[NDArray[np.uint8]] = []
-            while sum(map(len, images)) < len(block.tiles):
+            while sum(map(len, images)) < len(block.conditions):
                 began = time.perf_counter()
                 images.append(next(made))
                 clock.add("generate", time.perf_counter() - began, len(images[-1]))
@@ -167,7 +160,7 @@ class _Writer:
     def _save(self, block: Block, images: NDArray[np.uint8]) -> None:
         with (
             self._clock.measure("write", len(images)),
-            atomic_path(self._run.draws(block.slide_id, block.number)) as part,
+            atomic_path(self._run.draws(block.name, block.number)) as part,
             part.open("wb") as stream,
         ):
             np.save(stream, images)

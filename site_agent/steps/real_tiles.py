@@ -25,9 +25,9 @@ class RealTiles:
         self, run: RunFolder, records: Sequence[SlideRecord], states: Sequence[SlideState]
     ) -> None:
         self._run = run
-        used = [pair for pair in zip(records, states, strict=True) if pair[1].used]
-        self._records = [record for record, _ in used]
-        counts = [state.tiles for _, state in used]
+        self.used = [pair for pair in zip(records, states, strict=True) if pair[1].used]
+        self._records = [record for record, _ in self.used]
+        counts = [state.tiles for _, state in self.used]
         self.starts = [0, *np.cumsum(counts).tolist()]
         self._open: OrderedDict[str, tuple[Slide, NDArray[np.int64]]] = OrderedDict()
 

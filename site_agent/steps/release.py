@@ -2,97 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixcell_share.bundles import (
-    AuditResult,
     BundleSummary,
     Cohort,
     GenerationSettings,
     SiteKey,
-    shuffled_order,
     write_bundle,
 )
 from pixcell_share.progress import View
-from pixcell_share.slides import SlideRecord
+from site_agent.evidence import Gathered
 from site_agent.models import Models
 from site_agent.run_folder import RunFolder
-from site_agent.steps.checking import CheckedBlock, final_image
-from site_agent.steps.generation import Block
-
-_ORDER = "tile order v1"
-UNLABELLED = "unlabelled"
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """The tiles that may be released, as positions in checked blocks."""
-
-    checked: Sequence[tuple[Block, CheckedBlock]]
-    block: NDArray[np.int64]
-    """(N,) number of the block of each tile."""
-    position: NDArray[np.int64]
-    """(N,) its place in the block."""
-
-    @classmethod
-    def of(cls, checked: Sequence[tuple[Block, CheckedBlock]]) -> Accepted:
-        """Those that the checks accepted, in the order of the run."""
-        positions = [np.flatnonzero(check.accepted) for _, check in checked]
-        numbers = [np.full(len(found), number) for number, found in enumerate(positions)]
-        empty = [np.empty(0, np.int64)]
-        return cls(
-            checked,
-            np.concatenate(numbers or empty).astype(np.int64),
-            np.concatenate(positions or empty).astype(np.int64),
-        )
-
-    def __len__(self) -> int:
-        return len(self.block)
+from site_agent.steps.checking import final_image
+from site_agent.steps.last_tests import LastTests
+from site_agent.steps.release_order import release_order
 
 
 def release(
     run: RunFolder,
-    inventory: str,
-    records: Sequence[SlideRecord],
-    accepted: Accepted,
-    audit: AuditResult,
-    site: str,
+    gathered: Gathered,
+    cohort: Cohort,
+    last: LastTests,
     key: SiteKey,
-    models: Models,
     view: View,
 ) -> BundleSummary:
-    """Write and sign the bundle.
+    """Write the bundle, judge it, and sign it if it passed.
 
     Raises:
-        ReleaseRefusedError: the audit did not pass.
+        ReleaseRefusedError: the gate refused it; ``last.result`` says why.
         StorageError: the disk is full.
     """
-    labels = {record.slide_id: record.label or UNLABELLED for record in records}
-    classes = sorted({labels[block.slide_id] for block, _ in accepted.checked})
-    number = {name: place for place, name in enumerate(classes)}
-    per_block = np.array([number[labels[block.slide_id]] for block, _ in accepted.checked])
-    order = shuffled_order(key.derive(_ORDER), len(accepted))
+    accepted = gathered.accepted
+    if not len(accepted):
+        last.refuse_empty()
+    sources = [block.source for block, _ in accepted.checked]
+    number = {name: place for place, name in enumerate(cohort.classes)}
+    order = release_order(key, len(accepted))
     with view.stage("bundle", len(accepted), "tiles") as advance:
 
         def tiles() -> Iterator[tuple[NDArray[np.uint8], int]]:
             for place in order:
                 block, position = int(accepted.block[place]), int(accepted.position[place])
-                yield (
-                    final_image(run, inventory, *accepted.checked[block], position),
-                    int(per_block[block]),
-                )
+                image = final_image(run, gathered.inventory, *accepted.checked[block], position)
+                yield image, number[sources[block].label]
                 advance(1)
 
-        cohort = _describe(run, site, classes, models)
-        return write_bundle(run.bundle, cohort, tiles(), audit, key, count=len(accepted))
+        return write_bundle(
+            run.bundle, cohort, tiles(), last.judge, key,
+            count=len(accepted), forbidden=last.secrets,
+        )  # fmt: skip
 
 
-def _describe(run: RunFolder, site: str, classes: Sequence[str], models: Models) -> Cohort:
+def describe_cohort(run: RunFolder, gathered: Gathered, site: str, models: Models) -> Cohort:
+    """What the bundle states about itself."""
     settings = run.settings
+    classes = sorted({block.source.label for block, _ in gathered.checked})
     guidance_scale = settings.sampler.guidance_scale
     if guidance_scale is None:
         guidance_scale = models.generator.guidance_scale

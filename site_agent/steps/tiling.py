@@ -29,7 +29,7 @@ from pixcell_share.slides import (
     write_thumbnail,
 )
 from site_agent.clock import Clock
-from site_agent.run_folder import RunFolder, SlideState, source_of
+from site_agent.run_folder import RunFolder, SlideState
 from site_agent.steps.given import given_grid
 
 # A share that was away or a file still being copied may be readable now: try these again.
@@ -57,7 +57,7 @@ def _to_do(state: SlideState | None) -> bool:
 
 
 def _tile_or_leave_out(run: RunFolder, record: SlideRecord, clock: Clock) -> SlideState:
-    began = SlideState(slide_id=record.slide_id, source=source_of(record))
+    began = SlideState(slide_id=record.slide_id, source=record.stamp())
     try:
         return run.keep(_tile(run, record, began, clock))
     except SlideError as error:

@@ -5,22 +5,31 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pixcell_share.bundles import AuditResult
 from pixcell_share.privacy import (
     ControlSettings,
     NearCopyIndex,
     NearCopySettings,
     Share,
     fingerprint,
-    first_checks,
     run_control,
 )
+from pixcell_share.privacy.copy_tests import nearest_test, planted_test
 
 SETTINGS = NearCopySettings()
 FEW = ControlSettings(tiles=8)
 
 
 def judged(control, pixels, encoder):
-    return first_checks(np.array(pixels), np.array(encoder), control, SETTINGS)
+    """The tests on copies, with the verdict that they alone would give."""
+    tests = (
+        planted_test(control),
+        nearest_test("near_copies_in_pixels", np.array(pixels), SETTINGS.pixel_limit),
+        nearest_test("near_copies_in_encoder", np.array(encoder), control.encoder_limit),
+    )
+    if not control.valid:
+        return AuditResult("INVALID", tests)
+    return AuditResult("PASS" if all(test.passed for test in tests) else "REFUSE", tests)
 
 
 @pytest.fixture

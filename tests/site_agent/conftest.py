@@ -15,6 +15,19 @@ from site_agent.home import SiteHome
 from tests.site_agent.program import Finished, Running, start
 from tests.tiny import make_tiny_model
 
+SITE_TOML = """
+site = "test-site"
+[near_copies]
+embedding_limit = 1.0
+[limits]
+patients = 1
+class_patients = 1
+retrieval_excess = 1.0
+linkage_residual = 1.0
+[budget]
+releases = 100
+"""
+
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -23,18 +36,18 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two drawn slides with their slides.csv."""
+    """Three drawn slides with their slides.csv: one patient is set aside."""
     folder = tmp_path_factory.mktemp("phantoms")
-    draw_demo_slides(folder, count=2, seed=1)
+    draw_demo_slides(folder, count=3, seed=1)
     return folder
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> SiteHome:
-    """A site whose encoder limit suits an untrained encoder, to which all tiles look alike."""
+    """A site whose limits suit two slides and an untrained encoder, to which all look alike."""
     home = SiteHome(tmp_path / "site")
     home.initialise("test-site")
-    home.config_file.write_text('site = "test-site"\n[near_copies]\nembedding_limit = 1.0\n')
+    home.config_file.write_text(SITE_TOML)
     return home
 
 

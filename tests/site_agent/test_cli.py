@@ -14,12 +14,23 @@ from tests.site_agent.program import run
 COMMON = {"--help", "--debug"}
 OPTIONS = {
     "init": {"--site", "--home", "--json"},
+    "audit": {"--seed", "--synthetic", "--format", "--home"},
+    "ledger": {"--home", "--json"},
+    "frontier": {
+        "--slides", "--tiles", "--table", "--patient-column", "--label-column", "--mpp", "--out",
+        "--mix", "--dp-epsilon", "--guidance-scale", "--holdout", "--audit-encoder",
+        "--audit-weights", "--model", "--vae", "--encoder", "--weights", "--tile-px", "--tile-mpp",
+        "--max-tiles", "--steps", "--batch-size", "--device", "--dtype", "--home", "--json",
+    },
     "doctor": {
-        "--slides", "--table", "--mpp", "--model", "--vae", "--encoder", "--weights",
+        "--slides", "--tiles", "--table", "--patient-column", "--label-column",
+        "--mpp", "--model", "--vae", "--encoder", "--weights",
         "--trust-remote-code", "--no-trust-remote-code", "--device", "--out", "--home", "--json",
     },
     "synthesize": {
-        "--slides", "--out", "--table", "--mpp", "--model", "--vae", "--encoder", "--weights",
+        "--slides", "--tiles", "--out", "--table", "--patient-column", "--label-column",
+        "--holdout", "--mix", "--dp-epsilon", "--dp-delta", "--audit-encoder", "--audit-weights",
+        "--trained-on", "--mpp", "--model", "--vae", "--encoder", "--weights",
         "--trust-remote-code", "--no-trust-remote-code", "--tile-px", "--tile-mpp", "--coords",
         "--features", "--per-tile", "--max-tiles", "--steps", "--guidance-scale", "--batch-size",
         "--guidance-interval", "--block-cache", "--compile",

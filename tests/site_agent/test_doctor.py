@@ -63,7 +63,7 @@ def test_a_run_that_would_succeed(healthy: DoctorSettings, tmp_path: Path) -> No
     checks = run_doctor(healthy)
     assert {check.status for check in checks} <= {"ok", "warn"}, checks
     assert exit_code(checks) == 0
-    assert find(checks, "slides").detail == "2 of 2 readable, 0.25 µm/px"
+    assert find(checks, "slides").detail == "3 of 3 readable, 0.25 µm/px"
     assert find(checks, "encoder fits").status == "ok"
     assert find(checks, "VAE").status == "ok"
     assert find(checks, "site.toml").detail == "this site is called test-site"

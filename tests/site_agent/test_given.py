@@ -13,32 +13,37 @@ from tests.site_agent.conftest import MainJob
 
 
 @pytest.fixture
-def one(phantoms: Path, tmp_path: Path) -> Path:
-    folder = tmp_path / "one"
+def slides(phantoms: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "slides"
     folder.mkdir()
-    shutil.copy(phantoms / "phantom_01.tiff", folder)
+    for path in phantoms.glob("*.tiff"):
+        shutil.copy(path, folder)
     return folder
 
 
 @pytest.mark.slow
-def test_coords_and_features_are_taken_over(one: Path, synthesize: MainJob, tmp_path: Path) -> None:
-    first = synthesize(one)
+def test_coords_and_features_are_taken_over(
+    slides: Path, synthesize: MainJob, tmp_path: Path
+) -> None:
+    first = synthesize(slides)
     assert first.code == 0, first.err
     trident = synthesize.out / "20x_256px_0px_overlap"
     given = tmp_path / "given"
     shutil.copytree(trident, given)
     with h5py.File(given / "patches" / "phantom_01_patches.h5", "r+") as file:
+        before = len(file["coords"])
         kept = file["coords"][::2]
         attributes = dict(file["coords"].attrs)
         del file["coords"]
         file["coords"] = kept
         file["coords"].attrs.update(attributes)
-    half = synthesize(one, "--coords", given, out=tmp_path / "half")
+    half = synthesize(slides, "--coords", given, out=tmp_path / "half")
     assert half.code == 0, half.err
-    assert half.json["counts"]["tiles_found"] == len(kept)
+    left = first.json["counts"]["tiles_found"] - half.json["counts"]["tiles_found"]
+    assert left == before - len(kept)
 
     words = ("--coords", trident, "--features", trident / "features_nano")
-    taken = synthesize(one, *words, out=tmp_path / "taken")
+    taken = synthesize(slides, *words, out=tmp_path / "taken")
     assert taken.code == 0, taken.err
     assert taken.json["counts"] == first.json["counts"]
     with (
@@ -48,16 +53,18 @@ def test_coords_and_features_are_taken_over(one: Path, synthesize: MainJob, tmp_
         assert np.array_equal(ours["features"], theirs["features"])
 
     mixed = synthesize(
-        one, "--coords", given, "--features", trident / "features_nano", out=tmp_path / "mixed"
+        slides, "--coords", given, "--features", trident / "features_nano", out=tmp_path / "mixed"
     )
-    assert mixed.code == 1
-    assert "not of the tiles in use" in mixed.json["error"]["remedy"]
+    assert mixed.code in (3, 4), "one slide is left out; the others may be too few"
+    assert "not of the tiles in use" in mixed.err
 
 
 @pytest.mark.slow
-def test_coords_for_other_tiles_are_refused(one: Path, synthesize: MainJob, tmp_path: Path) -> None:
-    assert synthesize(one).code == 0
+def test_coords_for_other_tiles_are_refused(
+    slides: Path, synthesize: MainJob, tmp_path: Path
+) -> None:
+    assert synthesize(slides).code == 0
     trident = synthesize.out / "20x_256px_0px_overlap"
-    done = synthesize(one, "--coords", trident, "--tile-mpp", 1.0, out=tmp_path / "other")
+    done = synthesize(slides, "--coords", trident, "--tile-mpp", 1.0, out=tmp_path / "other")
     assert done.code == 1
     assert "--tile-mpp" in done.json["error"]["remedy"] + done.err

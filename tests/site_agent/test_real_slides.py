@@ -14,6 +14,11 @@ from tests.site_agent.program import run
 @pytest.mark.slow
 def test_real_slides(shared_data: Path, tmp_path: Path) -> None:
     home = SiteHome(tmp_path / "site")
+    home.initialise()
+    limits = home.config_file.read_text()
+    for name, least in (("patients", 5), ("class_patients", 3)):
+        limits = limits.replace(f"\n{name} = {least}", f"\n{name} = 2")
+    home.config_file.write_text(limits)
     words = (
         "synthesize", "--slides", shared_data / "slides", "--out", tmp_path / "run",
         "--home", home.folder, "--max-tiles", 4, "--steps", 8, "--json",
@@ -26,7 +31,7 @@ def test_real_slides(shared_data: Path, tmp_path: Path) -> None:
     }
     assert result["counts"]["slides_used"] == 3
     assert result["counts"]["tiles_found"] > 60
-    assert result["counts"]["tiles_generated"] == 12
+    assert result["counts"]["tiles_generated"] == 8
     draws = [np.load(path) for path in sorted((tmp_path / "run" / "work" / "draws").rglob("*.npy"))]
     tiles = np.concatenate(draws).astype(float)
     assert tiles.std(axis=(1, 2)).min() > 5, "a synthetic tile is blank"

@@ -36,15 +36,15 @@ def test_a_folder_of_slides_becomes_a_bundle_that_verifies(
     result = done.json
     counts = result["counts"]
     assert result["status"] == "done"
-    assert counts["slides"] == counts["slides_used"] == 2
+    assert counts["slides"] == counts["slides_used"] == 3
     assert counts["tiles_found"] == counts["tiles_embedded"] > 100
-    assert counts["tiles_conditioned"] == counts["tiles_generated"] == 12
+    assert counts["conditions"] == counts["tiles_generated"] == 12
     assert counts["tiles_generated"] == counts["tiles_released"] + counts["tiles_dropped"]
 
     bundle = verify_bundle(tmp_path / "run" / "bundle", [load_public_key(site.public_key)])
     assert bundle.digest == result["digest"]
     assert sum(bundle.manifest.counts.values()) == counts["tiles_released"]
-    assert set(bundle.manifest.cohort.classes) == labels(table)
+    assert set(bundle.manifest.cohort.classes) < labels(table)
     with h5py.File(tmp_path / "run" / "bundle" / "shard-00000.h5") as shard:
         assert shard["images"].shape == (counts["tiles_released"], 256, 256, 3)
         assert shard["images"].dtype == np.uint8
@@ -86,6 +86,7 @@ def test_bad_slides_are_left_out_with_their_reason(
     good = phantoms / "phantom_01.tiff"
     shutil.copy(good, slides / "a" / "same.tiff")
     shutil.copy(phantoms / "phantom_02.tiff", slides / "b" / "same.tiff")
+    shutil.copy(phantoms / "phantom_03.tiff", slides / "third.tiff")
     (slides / "empty.svs").touch()
     (slides / "text.svs").write_text("this is not a slide\n")
     (slides / "cut.tiff").write_bytes(good.read_bytes()[:200_000])
@@ -97,9 +98,9 @@ def test_bad_slides_are_left_out_with_their_reason(
     assert codes == {"empty": "unreadable", "text": "unreadable", "cut": "unreadable"}
     assert all(entry["cause"] and entry["remedy"] for entry in result["left_out"])
     counts = result["counts"]
-    assert counts["slides"] == 5 == counts["slides_used"] + counts["slides_left_out"]
+    assert counts["slides"] == 6 == counts["slides_used"] + counts["slides_left_out"]
     contours = sorted(path.stem for path in (tmp_path / "run" / "contours_geojson").iterdir())
-    assert len(contours) == 2 and all(name.startswith("same-") for name in contours)
+    assert len(contours) == 3 and contours[2] == "third"
     report = (tmp_path / "run" / "report.html").read_text()
     assert all(entry["cause"].split(":")[0] in report for entry in result["left_out"])
 
@@ -130,7 +131,9 @@ def test_a_work_folder_of_other_settings_or_another_site_is_refused(
     one = tmp_path / "one"
     one.mkdir()
     shutil.copy(phantoms / "phantom_01.tiff", one)
-    assert synthesize(one).code == 0
+    alone = synthesize(one)
+    assert alone.code == 4, "one patient leaves no control group"
+    assert "INVALID" in alone.json["error"]["cause"]
     before = snapshot(tmp_path / "run")
 
     other = synthesize(one, "--per-tile", 2)
@@ -170,7 +173,9 @@ def test_a_slide_without_mpp_is_left_out_until_it_is_given(
 ) -> None:
     slides = tmp_path / "wsi"
     slides.mkdir()
-    shutil.copy(phantoms / "phantom_01.tiff", slides)
+    names = [f"phantom_0{number}.tiff" for number in (1, 2, 3)]
+    for name in names:
+        shutil.copy(phantoms / name, slides)
     with tifffile.TiffFile(phantoms / "phantom_02.tiff") as tiff:
         pixels = tiff.pages[0].asarray()[:1536, :1536]
     tifffile.imwrite(slides / "bare.tiff", pixels, tile=(256, 256), photometric="rgb")
@@ -183,10 +188,10 @@ def test_a_slide_without_mpp_is_left_out_until_it_is_given(
     made = features.stat().st_mtime_ns
 
     table = tmp_path / "slides.csv"
-    table.write_text("slide,mpp\nbare.tiff,0.25\nphantom_01.tiff,\n")
+    table.write_text("slide,mpp\nbare.tiff,0.25\n" + "".join(f"{name},\n" for name in names))
     second = synthesize(slides, "--table", table)
     assert second.code == 0, second.err
-    assert second.json["counts"]["slides_used"] == 2
+    assert second.json["counts"]["slides_used"] == 4
     assert features.stat().st_mtime_ns == made, "a finished slide was done again"
     assert second.json["digest"] != first.json["digest"]
     kept = synthesize.out / f"bundle-{first.json['digest'][:12]}"

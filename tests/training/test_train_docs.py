@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "training.md"
 BIN = Path(sys.executable).parent
@@ -22,7 +23,7 @@ def laptop_commands() -> list[str]:
 
 
 @pytest.mark.slow
-def test_from_slides_to_a_bundle_by_the_commands_as_written(
+def test_from_slides_to_a_picture_by_the_commands_as_written(
     shared_data: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "wsi").symlink_to(shared_data / "slides")
@@ -42,8 +43,15 @@ def test_from_slides_to_a_bundle_by_the_commands_as_written(
         assert done.returncode == (DONE_BUT_SOME_LEFT_OUT if some else 0), done.stdout + done.stderr
     model = json.loads((tmp_path / "stage-1024/model/transformer/config.json").read_text())
     assert (model["caption_num_tokens"], model["sample_size"]) == (16, 128)
-    checked = subprocess.run(
-        ["pixcell-hub", "verify", "synthetic/bundle", "--trust", "home/site.pub", "--json"],
+    assert json.loads((tmp_path / "look.json").read_text())["size"] == 1024
+    with Image.open(tmp_path / "look.png") as picture:
+        assert picture.size == (1024, 1024)
+    refused = subprocess.run(
+        [
+            "pixcell-site", "synthesize", "--slides", "wsi", "--model", "stage-1024/model",
+            "--encoder", "nano", "--tile-px", "1024", "--out", "synthetic",
+        ],
         cwd=tmp_path, env=environment, capture_output=True, text=True,
     )  # fmt: skip
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert refused.returncode == 2
+    assert "--trained-on" in refused.stderr, "weights trained here were taken for public ones"
