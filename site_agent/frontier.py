@@ -251,7 +251,7 @@ def _cause(gathered: Gathered) -> tuple[str, str]:
 
 
 def _recommend(cells: Sequence[Cell]) -> tuple[str | None, str]:
-    """The most useful cell that the gate lets pass; of equals the one that gives away less."""
+    """Of the cells that pass and are as useful as the best, the one that gives away least."""
     passing = [cell for cell in cells if cell.verdict == "PASS"]
     if not passing:
         least = min(cells, key=lambda cell: cell.residual.value)
@@ -259,11 +259,32 @@ def _recommend(cells: Sequence[Cell]) -> tuple[str | None, str]:
             f"No setting passes the site's limits. {_named(least)} gives away least: residual "
             f"{_shown(least.residual)}."
         )
-    best = max(passing, key=lambda c: (round(c.balanced_accuracy.value, 3), -c.residual.value))
-    return best.name, (
-        f"{_named(best)} is the most useful setting that passes the site's limits: balanced "
-        f"accuracy {_shown(best.balanced_accuracy)}, residual {_shown(best.residual)}."
+    best = max(passing, key=lambda cell: cell.balanced_accuracy.value)
+    alike = [c for c in passing if c.balanced_accuracy.value >= best.balanced_accuracy.low]
+    chosen = min(alike, key=lambda cell: (cell.residual.value, cell.auc.value))
+    return chosen.name, (
+        f"{_named(chosen)} gives away least among the settings that pass the site's limits and are "
+        f"as useful as the best within its interval: balanced accuracy "
+        f"{_shown(chosen.balanced_accuracy)}, residual {_shown(chosen.residual)}."
     )
+
+
+def _comparisons(cells: Sequence[Cell]) -> list[str]:
+    """Whether the intervals tell each setting from unmixed conditions of the same guidance."""
+    plain = {cell.guidance_scale: cell for cell in cells if cell.name == "mix 1"}
+    found = []
+    for cell in cells:
+        base = plain.get(cell.guidance_scale)
+        if base is None or cell is base or cell.name == "real":
+            continue
+        if cell.residual.high < base.residual.low:
+            told = "gives away less than"
+        elif cell.residual.low > base.residual.high:
+            told = "gives away more than"
+        else:
+            told = "cannot be told by its residual from"
+        found.append(f"{_named(cell)} {told} {_named(base)}.")
+    return found
 
 
 def _named(cell: Cell) -> str:
@@ -295,7 +316,9 @@ def _markdown(frontier: Frontier) -> str:
         "| setting | guidance | tiles | balanced accuracy | Fréchet | linkage residual | AUC | "
         "retrieval excess | near copies | verdict |\n|---|---|---|---|---|---|---|---|---|---|\n"
     )
-    return head + "".join(_row(cell) for cell in frontier.cells) + f"\n{frontier.sentence}\n"
+    rows = "".join(_row(cell) for cell in frontier.cells)
+    told = "".join(f"- {line}\n" for line in _comparisons(frontier.cells))
+    return f"{head}{rows}\n{frontier.sentence}\n\n{told}"
 
 
 def _row(cell: Cell) -> str:
