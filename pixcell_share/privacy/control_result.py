@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 from scipy.stats import binomtest
 
 from pixcell_share.privacy.intervals import Share
 
 _CHANCE = 0.05
-"""How often a check that flags just as many negatives as it may is called invalid all the same."""
+"""How often, at most, a check that just reaches a rate on average is called invalid for it."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,14 @@ class ControlSettings:
     """Share of all of these that must be caught; below it the checks are invalid."""
 
     blend_required: float = 0.95
-    """Share of the blends with half of a real tile that must be caught."""
+    """Share of the blends with half of a real tile that must be caught. Unlike copies some are
+    missed by nature, so few of them say little: the checks are invalid when a true share of this
+    size would give so few in less than 5 % of controls (one-sided binomial test). Of 32 blends
+    five misses are too many."""
 
     negative_limit: float = 0.01
-    """Share of negatives that may be flagged. With few of them one flag says little: the checks
-    are invalid when a true share of this size would give as many flags in less than 5 % of
-    controls (one-sided binomial test). Of 32 negatives two are too many, of 100 four."""
+    """Share of negatives that may be flagged, likewise: of 32 negatives two flags are too many, of
+    100 four."""
 
 
 @dataclass(frozen=True)
@@ -96,18 +99,21 @@ class ControlResult:
     @property
     def too_many_negatives(self) -> bool:
         """Whether more negatives were flagged than chance explains."""
-        count, total = self.negatives.count, self.negatives.total
-        if not count:
+        return _beyond_chance(self.negatives, self.negative_limit, "greater")
+
+    @property
+    def too_few_blends(self) -> bool:
+        """Whether fewer blends were caught than chance explains."""
+        if self.blends is None:
             return False
-        test = binomtest(count, total, self.negative_limit, alternative="greater")
-        return bool(test.pvalue < _CHANCE)
+        return _beyond_chance(self.blends.by_pixels, self.blend_required, "less")
 
     @property
     def valid(self) -> bool:
         """Whether enough was caught and no more flagged; never where nothing could be planted."""
         caught = self.caught.total > 0 and self.caught.value >= self.required
-        blends = self.blends is None or self.blends.by_pixels.value >= self.blend_required
-        return caught and blends and not self.alike and not self.too_many_negatives
+        doubts = self.alike or self.too_few_blends or self.too_many_negatives
+        return caught and not doubts
 
     def figures(self) -> Mapping[str, float]:
         """Figures of the audit's test ``planted_copies``."""
@@ -136,6 +142,13 @@ class ControlResult:
                 "negative_share": self.negative_limit,
             }
         )
+
+
+def _beyond_chance(found: Share, rate: float, side: Literal["greater", "less"]) -> bool:
+    """Whether a true share of ``rate`` would seldom give so many, or so few."""
+    if not found.total:
+        return False
+    return bool(binomtest(found.count, found.total, rate, alternative=side).pvalue < _CHANCE)
 
 
 def _together(shares: Sequence[Share]) -> Share:

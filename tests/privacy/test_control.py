@@ -142,9 +142,15 @@ def test_blends_and_crops_are_reported(control):
     assert caught["blend 10"] <= 1
 
 
-def test_missed_blends_make_it_invalid(control):
-    missed = replace(control.blends, by_pixels=Share(7, 8))
-    assert not replace(control, blends=missed).valid
+@pytest.mark.parametrize(
+    ("caught", "total", "valid"), [(32, 32, True), (28, 32, True), (27, 32, False), (5, 8, False)]
+)
+def test_missed_blends_make_it_invalid(control, caught, total, valid):
+    from scipy.stats import binom
+
+    missed = replace(control.blends, by_pixels=Share(caught, total))
+    assert replace(control, blends=missed).valid == valid
+    assert valid == (binom.cdf(caught, total, 0.95) >= 0.05)
 
 
 def test_blends_may_be_with_tiles_given(lung_tiles, build, embed):
