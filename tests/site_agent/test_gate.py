@@ -97,9 +97,7 @@ def test_an_audit_with_another_seed_repeats_the_verdict(tiles: Path, synthesize:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("options", "mix"), [(("--mix", 3), 3), (("--dp-epsilon", 8), 0)]
-)
+@pytest.mark.parametrize(("options", "mix"), [(("--mix", 3), 3), (("--dp-epsilon", 8), 0)])
 def test_mixed_and_noised_cohorts(
     options: tuple[object, ...], mix: int, tiles: Path, synthesize: MainJob, site: SiteHome
 ) -> None:
