@@ -14,7 +14,8 @@ from pixcell_share.slides import Slide, SlideRecord, open_slide, read_coords, re
 from site_agent.models import one_vector
 from site_agent.run_folder import RunFolder, SlideState
 
-_OPEN_SLIDES = 4
+_OPEN_SLIDES = 12  # opening one takes as long as reading fifty tiles
+_KEPT_TILES = 512  # the controls ask for the same ones again; 100 MB at 256 px
 _ROWS = 4096
 
 
@@ -29,6 +30,7 @@ class RealTiles:
         self._records = [record for record, _ in self.used]
         counts = [state.tiles for _, state in self.used]
         self.starts = [0, *np.cumsum(counts).tolist()]
+        self._tiles: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
         self._open: OrderedDict[str, tuple[Slide, NDArray[np.int64]]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -48,7 +50,15 @@ class RealTiles:
         raise KeyError(slide_id)
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        """Pixels (H, W, 3) of a real tile, read from its slide."""
+        """Pixels (H, W, 3) of a real tile, read from its slide; the latest are kept."""
+        if index not in self._tiles:
+            if len(self._tiles) == _KEPT_TILES:
+                self._tiles.popitem(last=False)
+            self._tiles[index] = self._read(index)
+        self._tiles.move_to_end(index)
+        return self._tiles[index]
+
+    def _read(self, index: int) -> NDArray[np.uint8]:
         record, position = self.place(index)
         slide, coords = self._slide(record)
         x, y = coords[position]

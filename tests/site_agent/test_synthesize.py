@@ -154,7 +154,7 @@ def test_a_dry_run_writes_nothing(phantoms: Path, synthesize: MainJob, tmp_path:
     assert done.code == 0, done.err
     plan = done.json
     assert not (tmp_path / "run").exists()
-    assert plan["tiles"] > 100 and plan["synthetic"] == 12
+    assert plan["tiles"] > 100 and plan["synthetic"] == 18
     assert plan["seconds"] > 0 and plan["bytes_needed"] > 0
 
 
