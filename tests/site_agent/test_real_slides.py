@@ -16,8 +16,15 @@ def test_real_slides(shared_data: Path, tmp_path: Path) -> None:
     home = SiteHome(tmp_path / "site")
     home.initialise()
     limits = home.config_file.read_text()
-    for name, least in (("patients", 5), ("class_patients", 3)):
-        limits = limits.replace(f"\n{name} = {least}", f"\n{name} = 2")
+    # Two patients and eight tiles: any rate would be chance.
+    for entry, loose in (
+        ("\npatients = 5", "\npatients = 2"),
+        ("\nclass_patients = 3", "\nclass_patients = 2"),
+        ("\nretrieval_excess = 0.1", "\nretrieval_excess = 1"),
+        ("\nlinkage_residual = 0.1", "\nlinkage_residual = 1"),
+    ):
+        assert entry in limits
+        limits = limits.replace(entry, loose)
     home.config_file.write_text(limits)
     words = (
         "synthesize", "--slides", shared_data / "slides", "--out", tmp_path / "run",
