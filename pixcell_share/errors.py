@@ -22,6 +22,11 @@
     │   ├── SignatureError            no valid signature by the trusted key
     │   ├── DigestError               a file is missing, extra, or changed
     │   └── FormatError               a field or a dataset breaks the format
+    ├── HubError                      the hub said no
+    │   ├── HubUnreachableError       no connection, for longer than one waits
+    │   ├── HubTrustError             its key or its certificate is not the one expected
+    │   ├── MembershipError           the code, the key or the site is not admitted
+    │   └── UploadError               a file or a piece of it is not taken
     ├── AuditError                    the privacy audit cannot be computed from what it was given
     ├── LedgerError                   the ledger was edited, rolled back, or the clock set back
     └── ReleaseRefusedError           exit 4  the privacy checks refused the release
@@ -169,6 +174,50 @@ class FormatError(BundleError):
     """A field or a dataset breaks the bundle format."""
 
     code = "format"
+
+
+class HubError(PixcellError):
+    """A hub refused what it was asked.
+
+    Args:
+        cause: as always.
+        remedy: as always.
+        reason: why, as a word of `pixcell_share.wire.Refusal`; takes the place of ``code``.
+    """
+
+    code = "hub"
+
+    def __init__(self, cause: str, remedy: str = "", reason: str = "") -> None:
+        super().__init__(cause, remedy)
+        self.reason = reason
+
+    def diagnostics(self) -> dict[str, str]:
+        """The error as ``--json`` and the hub's API print it."""
+        return {**super().diagnostics(), "code": self.reason or self.code}
+
+
+class HubUnreachableError(HubError):
+    """The hub did not answer for longer than the caller waits."""
+
+    code = "hub_unreachable"
+
+
+class HubTrustError(HubError):
+    """The hub's key or certificate is not the one that is expected; nothing was sent."""
+
+    code = "hub_trust"
+
+
+class MembershipError(HubError):
+    """The invitation, the key or the site is unknown, not admitted yet, or revoked."""
+
+    code = "membership"
+
+
+class UploadError(HubError):
+    """A file, or a piece of one, cannot be taken as it was sent."""
+
+    code = "upload"
 
 
 class AuditError(PixcellError):

@@ -99,9 +99,9 @@ class SiteKey:
         try:
             key = serialization.load_pem_private_key(data, password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            raise _not_a_key(path, "private") from error
+            raise _not_a_key(path.name, "private") from error
         if not isinstance(key, Ed25519PrivateKey):
-            raise _wrong_kind(path)
+            raise _wrong_kind(path.name)
         return cls(key)
 
     @property
@@ -141,18 +141,32 @@ def load_public_key(path: Path) -> PublicKey:
     Raises:
         KeyFileError: it is missing, not an Ed25519 public key, or a private key by mistake.
     """
-    data = _read_key_file(path, private=False)
-    if b"PRIVATE KEY" in data:
+    return parse_public_key(_read_key_file(path, private=False), path.name)
+
+
+def parse_public_key(pem: bytes, name: str) -> PublicKey:
+    """Read an Ed25519 public key from its PEM text.
+
+    Args:
+        pem: the text.
+        name: of the file or the field, for errors.
+
+    Raises:
+        KeyFileError: it is no such key, too long, or a private key by mistake.
+    """
+    if b"PRIVATE KEY" in pem:
         raise KeyFileError(
-            f"{path.name} is a private key, and only the public one may leave its site",
+            f"{name} is a private key, and only the public one may leave its site",
             "ask the site for its .pub file, and treat this key as exposed: make a new one",
         )
+    if len(pem) > _MAX_KEY_BYTES:
+        raise _not_a_key(name, "public")
     try:
-        key = serialization.load_pem_public_key(data)
+        key = serialization.load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise _not_a_key(path, "public") from error
+        raise _not_a_key(name, "public") from error
     if not isinstance(key, Ed25519PublicKey):
-        raise _wrong_kind(path)
+        raise _wrong_kind(name)
     return PublicKey(key)
 
 
@@ -198,18 +212,18 @@ def _read_key_file(path: Path, *, private: bool) -> bytes:
             f"run `chmod 600 {path}`; make a new key if others may have read it",
         )
     if len(data) > _MAX_KEY_BYTES:
-        raise _not_a_key(path, "private" if private else "public")
+        raise _not_a_key(path.name, "private" if private else "public")
     return data
 
 
-def _not_a_key(path: Path, half: str) -> KeyFileError:
+def _not_a_key(name: str, half: str) -> KeyFileError:
     return KeyFileError(
-        f"{path.name} is not a {half} key in PEM",
+        f"{name} is not a {half} key in PEM",
         "give the .pub file of a site" if half == "public" else "give the site's own key file",
     )
 
 
-def _wrong_kind(path: Path) -> KeyFileError:
+def _wrong_kind(name: str) -> KeyFileError:
     return KeyFileError(
-        f"{path.name} is a key of another kind than Ed25519", "make one with `pixcell-site init`"
+        f"{name} is a key of another kind than Ed25519", "make one with `pixcell-site init`"
     )
