@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixcell_share.errors import AuditError
+from pixcell_share.evaluation.metrics import balanced_accuracy, macro_f1
+from pixcell_share.evaluation.votes import knn_votes
 from pixcell_share.privacy.bootstrap import DRAWS, Resample, share_of
 from pixcell_share.privacy.intervals import Estimate
-from pixcell_share.privacy.neighbours import nearest
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
@@ -71,18 +72,6 @@ def choose_k(
     return possible[int(np.argmax(scores))]
 
 
-def macro_f1(labels: Ints, predicted: Ints) -> float:
-    """Mean over all classes, true or predicted, of ``2 TP / (2 TP + FP + FN)``."""
-    hits, wrong = _table(labels, predicted)
-    return float(np.mean(2 * hits / (2 * hits + wrong)))
-
-
-def balanced_accuracy(labels: Ints, predicted: Ints) -> float:
-    """Mean over the true classes of the share of their tiles that were recognised."""
-    classes = np.unique(labels)
-    return float(np.mean([np.mean(predicted[labels == name] == name) for name in classes]))
-
-
 def balanced_accuracy_by_patient(
     labels: Ints, predicted: Ints, patients: Ints, *, seed: int, draws: int = DRAWS
 ) -> Estimate:
@@ -127,20 +116,4 @@ def _predictions(train: Floats, labels: Ints, test: Floats, ks: Sequence[int]) -
             )
     if not len(test):
         return {k: np.empty(0, np.int64) for k in ks}
-    found = nearest(test, train, min(max(ks), len(train))).indices
-    votes = labels[found]
-    return {k: _majority(votes[:, :k], int(labels.max()) + 1) for k in ks}
-
-
-def _majority(votes: Ints, classes: int) -> Ints:
-    """(M,) most frequent class of (M, k) votes, the lowest of equals."""
-    counts = np.stack([(votes == name).sum(axis=1) for name in range(classes)], axis=1)
-    best: Ints = counts.argmax(axis=1).astype(np.int64)
-    return best
-
-
-def _table(labels: Ints, predicted: Ints) -> tuple[Ints, Ints]:
-    """(C,) tiles rightly named, and tiles that are of a class or are named so, but not both."""
-    classes = np.union1d(labels, predicted)
-    true, named = (values[:, None] == classes for values in (labels, predicted))
-    return (true & named).sum(axis=0), (true ^ named).sum(axis=0)
+    return knn_votes(train, labels, test, ks)
