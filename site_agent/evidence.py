@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pixcell_share.bundles import SiteKey
 from pixcell_share.errors import AuditError, SettingsError
-from pixcell_share.privacy import AuditSample, run_control
+from pixcell_share.privacy import AuditSample, ControlResult, run_control
 from pixcell_share.privacy.authenticity import authenticity
 from pixcell_share.privacy.centring import centred
 from pixcell_share.privacy.closest_record import closest_record
@@ -119,7 +119,10 @@ def gather(
         membership=_membership(run, models, view, seed),
         **attacks,
     )
-    weak = _weak(evidence, promise_of(sources), why)
+    weak = (
+        *_weak(evidence, promise_of(sources), why),
+        *_mistaken(control, lambda tile: patient_of(real.place(tile)[0])),
+    )
     return Gathered(inventory, checked, accepted, real, evidence, sample, weak, seed)
 
 
@@ -256,6 +259,16 @@ def _unnoticed(detectable: float) -> str:
     if detectable >= 1:
         return "even linking all of the patients to it"
     return f"linking fewer than {detectable:.0%} of the patients to it"
+
+
+def _mistaken(control: ControlResult, owner: Callable[[int], str]) -> Iterator[str]:
+    """Which patients were taken for each other; ``owner`` names the patient of a real tile."""
+    pairs = Counter((owner(aside), owner(other)) for aside, other in control.mistaken)
+    for (aside, other), count in sorted(pairs.items()):
+        yield (
+            f"{count} tile{'s' if count > 1 else ''} of {aside}, set aside, would pass for a copy "
+            f"of a tile of {other}: if they are one patient, give their slides one case_id."
+        )
 
 
 def _weak(evidence: Evidence, promise: Promise | None, why: str) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ from site_agent.steps.generation import Block, generate_tiles
 from site_agent.steps.last_tests import LastTests
 from site_agent.steps.real_tiles import RealTiles
 from site_agent.steps.release import describe_cohort, release
+from site_agent.steps.shared_tissue import refuse_shared_tissue
 from site_agent.steps.tiling import tile_slides
 
 _DONE, _SOME_LEFT_OUT = 0, 3
@@ -170,6 +171,7 @@ class Job:
 
         Raises:
             NoTissueError: no slide gave a tile.
+            ReleaseRefusedError: two patients share a tile.
         """
         states = self._embedded(self.records, states or self._tiled(self.records))
         if not any(state.used for state in states):
@@ -178,6 +180,7 @@ class Job:
                 "; ".join(f"{entry['cause']}: {entry['remedy']}" for entry in left_out(states)),
             )
         self._regroup(states)
+        refuse_shared_tissue(self.run, self.records, states)
         sources = find_sources(self.run, self.records, states, self.groups, self.key)
         self._generated(sources)
         return states, sources

@@ -210,14 +210,22 @@ def _check_release(audit: AuditResult, required_tests: Sequence[str] | None) -> 
         return check_complete(audit, required_tests)
     if audit.verdict == "INVALID":
         raise ReleaseRefusedError(
-            "the privacy audit is INVALID: it could not have noticed a leak",
-            "nothing was signed; audit.html says why: planted copies were missed, there is no "
-            "control group of other patients, or the second encoder sees nothing",
+            f"the privacy audit is INVALID, since it could not have noticed a leak: {_blind(audit)}",
+            "nothing was signed; audit.html has the figures",
         )
     raise ReleaseRefusedError(
         f"the privacy checks refused the release: {', '.join(audit.failed)} failed",
         "nothing was signed; audit.html says by how much, and what would help",
     )
+
+
+def _blind(audit: AuditResult) -> str:
+    """Which control of the audit itself did not hold."""
+    if "planted_copies" in audit.failed:
+        return "planted copies were missed, or tiles of other patients taken for copies"
+    if "second_encoder" in audit.failed:
+        return "its second encoder does not tell the real tiles apart"
+    return "too few patients are set aside to compare with"
 
 
 @contextmanager

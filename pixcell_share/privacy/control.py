@@ -70,6 +70,7 @@ def run_control(
     blends = {kind: control.blend(chosen, kind, other_tile) for kind in BLENDS}
     crops = tuple(control.plant(chosen, kind) for kind in CROPS)
     half = blends.pop("blend 50")
+    negatives, mistaken = control.negatives(aside, settings.kinds)
     return ControlResult(
         kinds=kinds,
         required=settings.required,
@@ -80,8 +81,9 @@ def run_control(
         blends=half if half.by_pixels.total else None,
         blend_required=settings.blend_required,
         reported=(*blends.values(), *crops),
-        negatives=control.negatives(aside, settings.kinds),
+        negatives=negatives,
         negative_limit=settings.negative_limit,
+        mistaken=mistaken,
     )
 
 
@@ -137,15 +139,24 @@ class _Control:
             copies.append(blend(self.real_tile(place), other, BLENDS[kind]))
         return self._count(kind, self._search(copies, others or None))
 
-    def negatives(self, aside: Sequence[int], kinds: Sequence[str]) -> Share:
-        """How many copies of tiles set aside are flagged, without their own patient's tiles.
+    def negatives(
+        self, aside: Sequence[int], kinds: Sequence[str]
+    ) -> tuple[Share, tuple[tuple[int, int], ...]]:
+        """How many copies of tiles set aside are flagged, without their own patient's tiles; which.
 
         Each tile is copied in one way, since copies of one tile are not independent.
         """
         copies = [
             self._copy(place, kinds[number % len(kinds)]) for number, place in enumerate(aside)
         ]
-        return self._count("negative", self._search(copies, aside)).by_pixels
+        found = self._search(copies, aside)
+        limit = self.index.settings.pixel_limit
+        mistaken = tuple(
+            (place, nearest.pixel_index)
+            for place, nearest in zip(aside, found, strict=False)  # nothing, where one patient is
+            if nearest.pixel_ncc >= limit
+        )
+        return Share(len(mistaken), len(found)), mistaken
 
     def _copy(self, place: int, kind: str) -> Images:
         tile = self.real_tile(place)

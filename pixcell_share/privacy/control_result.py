@@ -91,6 +91,10 @@ class ControlResult:
     negative_limit: float = ControlSettings.negative_limit
     """Share of them that may be flagged."""
 
+    mistaken: tuple[tuple[int, int], ...] = ()
+    """Of each flagged one, the tile set aside and the tile of another patient that it was taken
+    for. Private: one patient under two names shows here."""
+
     @property
     def caught(self) -> Share:
         """Caught by pixels, all required kinds together."""

@@ -174,11 +174,12 @@ def test_negatives_are_searched_without_their_own_patient(lung_tiles, build, emb
     more = {"holdout": range(40, 60), "patients": patients}
     index = build(tiles)
     control = run_control(index, tiles.__getitem__, embed, seed=1, settings=FEW, **more)
-    assert control.negatives == Share(0, 8)
+    assert (control.negatives, control.mistaken) == (Share(0, 8), ())
     assert control.valid
     more["patients"] = np.arange(60)
     control = run_control(index, tiles.__getitem__, embed, seed=1, settings=FEW, **more)
     assert control.negatives == Share(8, 8)
+    assert {(tile, tile ^ 1) for tile, _ in control.mistaken} == set(control.mistaken)
     assert control.caught.value == 1.0
     assert not control.valid
 

@@ -115,6 +115,23 @@ def test_mixed_and_noised_cohorts(
 
 
 @pytest.mark.slow
+def test_one_patient_under_two_names_is_refused(
+    tiles: Path, synthesize: MainJob, tmp_path: Path
+) -> None:
+    """Else one person could be in the cohort and in its control group."""
+    twice = tmp_path / "twice"
+    shutil.copytree(tiles, twice)
+    shutil.copy(twice / "pat-03-1.png", twice / "again.png")
+    with (twice / "tiles.csv").open("a") as table:
+        table.write("again.png,somebody-else,tissue\n")
+    done = on_tiles(synthesize, twice)
+    assert done.code == 4
+    assert "pat-03 and somebody-else" in done.json["error"]["cause"]
+    assert "case_id" in done.json["error"]["remedy"]
+    assert not (synthesize.out / "bundle").exists()
+
+
+@pytest.mark.slow
 def test_a_class_below_k_is_refused(tiles: Path, synthesize: MainJob) -> None:
     done = on_tiles(synthesize, tiles, "--mix", PATIENTS)
     assert done.code == 2

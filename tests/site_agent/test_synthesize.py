@@ -173,22 +173,24 @@ def test_a_slide_without_mpp_is_left_out_until_it_is_given(
 ) -> None:
     slides = tmp_path / "wsi"
     slides.mkdir()
-    names = [f"phantom_0{number}.tiff" for number in (1, 2, 3)]
-    for name in names:
-        shutil.copy(phantoms / name, slides)
+    for number in (1, 2, 3):
+        shutil.copy(phantoms / f"phantom_0{number}.tiff", slides)
     with tifffile.TiffFile(phantoms / "phantom_02.tiff") as tiff:
         pixels = tiff.pages[0].asarray()[:1536, :1536]
     tifffile.imwrite(slides / "bare.tiff", pixels, tile=(256, 256), photometric="rgb")
+    table = tmp_path / "slides.csv"
+    slides_of = [f"phantom_0{number}.tiff,{case}," for number, case in enumerate("abc", 1)]
+    rows = "\n".join(["slide,case_id,mpp", *slides_of, "bare.tiff,b,"])
+    table.write_text(f"{rows}\n")
 
-    first = synthesize(slides)
+    first = synthesize(slides, "--table", table)
     assert first.code == 3, first.err
     assert [entry["code"] for entry in first.json["left_out"]] == ["mpp_missing"]
     assert "--mpp" in first.json["left_out"][0]["remedy"]
     features = synthesize.out / "20x_256px_0px_overlap" / "features_nano" / "phantom_01.h5"
     made = features.stat().st_mtime_ns
 
-    table = tmp_path / "slides.csv"
-    table.write_text("slide,mpp\nbare.tiff,0.25\n" + "".join(f"{name},\n" for name in names))
+    table.write_text(f"{rows}0.25\n")
     second = synthesize(slides, "--table", table)
     assert second.code == 0, second.err
     assert second.json["counts"]["slides_used"] == 4
