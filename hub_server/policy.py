@@ -1,19 +1,12 @@
-"""What a hub asks of every bundle, beyond the limits that its site set for itself.
-
-``hub.toml``::
-
-    [require]
-    "patient_linkage.residual_high" = "<=0.1"
-    "limits.patient_linkage.residual" = "<=0.05"
-"""
+"""What a hub asks of every bundle, beyond the limits that its site set for itself."""
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from hub_server.config import read_config
+from hub_server.require_table import wrong_table
 from pixcell_share.bundles import Requirement
 from pixcell_share.errors import SettingsError
 
@@ -29,36 +22,14 @@ def gather(texts: Sequence[str], policy: Path | None) -> tuple[Requirement, ...]
 
 
 def read_policy(path: Path) -> tuple[Requirement, ...]:
-    """The ``[require]`` table of a ``hub.toml``.
+    """The ``[require]`` table of a ``hub.toml``, whose other tables must be in order too.
 
     Raises:
-        SettingsError: the file cannot be read, is no TOML, or an entry is no requirement.
+        SettingsError: the file cannot be read, is no TOML, an entry of it is unknown or wrong, or
+            it asks for nothing.
     """
-    try:
-        values = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path.name} cannot be read: {error}", "mend the file") from error
-    if unknown := sorted(values.keys() - {"require"}):
-        raise _wrong(path, f"has an unknown entry: {unknown[0]}")
-    if not isinstance(values.get("require"), dict) or not values["require"]:
-        raise _wrong(path, "has no table [require]: it would ask for nothing")
-    return tuple(
-        Requirement.parse(f"{name}{bound}") for name, bound in _flat(path, "", values["require"])
-    )
-
-
-def _flat(path: Path, prefix: str, table: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Entries by dotted name: in TOML a name without quotes opens a table at every dot."""
-    for name, value in table.items():
-        if isinstance(value, dict):
-            yield from _flat(path, f"{prefix}{name}.", value)
-        elif isinstance(value, str):
-            yield f"{prefix}{name}", value
-        else:
-            raise _wrong(path, f"says {prefix}{name} = {value!r}, which is not a comparison")
-
-
-def _wrong(path: Path, why: str) -> SettingsError:
-    return SettingsError(
-        f"{path.name} {why}", 'write [require] and "patient_linkage.residual_high" = "<=0.1"'
-    )
+    if not path.is_file():
+        raise SettingsError(f"there is no file {path}", "check the path")
+    if not (asked := read_config(path).require):
+        raise wrong_table(path, "has no table [require]: it would ask for nothing")
+    return asked

@@ -26,9 +26,13 @@
     │   ├── HubUnreachableError       no connection, for longer than one waits
     │   ├── HubTrustError             its key or its certificate is not the one expected
     │   ├── MembershipError           the code, the key or the site is not admitted
-    │   └── UploadError               a file or a piece of it is not taken
+    │   ├── UploadError               a file or a piece of it is not taken
+    │   ├── NotFoundError             no such site, cohort, encoder, job or account
+    │   └── StateError                not in the state that it is in: a replay, a second admission
     ├── AuditError                    the privacy audit cannot be computed from what it was given
     ├── LedgerError                   the ledger was edited, rolled back, or the clock set back
+    ├── HubLogError                   the hub's log was edited, cut, forked or rolled back
+    ├── DatabaseError                 the hub's database does not answer
     └── ReleaseRefusedError           exit 4  the privacy checks refused the release
 
 An error says the plain cause and what to do next; commands print both and end with
@@ -153,9 +157,19 @@ class KeyFileError(PixcellError):
 
 
 class BundleError(PixcellError):
-    """A bundle is not what it claims to be."""
+    """A bundle is not what it claims to be.
+
+    Args:
+        cause: as always.
+        remedy: as always.
+        reason: a code for programs that never changes: a `pixcell_share.bundles.Fault`.
+    """
 
     code = "bundle"
+
+    def __init__(self, cause: str, remedy: str, reason: str) -> None:
+        super().__init__(cause, remedy)
+        self.reason = reason
 
 
 class SignatureError(BundleError):
@@ -220,6 +234,18 @@ class UploadError(HubError):
     code = "upload"
 
 
+class NotFoundError(HubError):
+    """The hub knows no such site, cohort, encoder, job or account."""
+
+    code = "not_found"
+
+
+class StateError(HubError):
+    """It cannot be done in the state that the thing is in."""
+
+    code = "state"
+
+
 class AuditError(PixcellError):
     """The privacy audit cannot be computed from what it was given; nothing is signed."""
 
@@ -230,6 +256,18 @@ class LedgerError(PixcellError):
     """The ledger of releases is not what this site wrote, or its time runs backwards."""
 
     code = "ledger"
+
+
+class HubLogError(PixcellError):
+    """The hub's log is not what the hub wrote."""
+
+    code = "hub_log"
+
+
+class DatabaseError(PixcellError):
+    """The hub's database does not answer."""
+
+    code = "database"
 
 
 class ReleaseRefusedError(PixcellError):

@@ -1,0 +1,197 @@
+"""The registry's database: SQLite by default, PostgreSQL by its URL.
+
+Units of work that write take SQLite's lock at their start (``BEGIN IMMEDIATE``), so that none is
+refused half way; those that only read never wait for a writer (WAL).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm import Session
+
+from hub_server.registry.upgrading import is_current, upgrade
+from pixcell_share.errors import DatabaseError, SettingsError
+
+T = TypeVar("T")
+_READ_ONLY = "pixcell_read_only"
+
+
+@dataclass(frozen=True)
+class DatabaseSettings:
+    """How the hub treats its database."""
+
+    patience_s: float = 90.0
+    """How long to try again while the database is away: a restart of PostgreSQL, and more."""
+    busy_s: float = 30.0
+    """How long to wait for another process that writes to the same SQLite file."""
+
+
+class Registry:
+    """The hub's records.
+
+    Args:
+        url: an SQLAlchemy URL: ``sqlite:////folder/hub.db``, or ``postgresql://user@host/name``.
+        settings: how long to wait and to try again.
+
+    Raises:
+        SettingsError: ``url`` is neither SQLite nor PostgreSQL.
+    """
+
+    def __init__(self, url: str, settings: DatabaseSettings = DatabaseSettings()) -> None:
+        self.url = _checked(url)
+        self._settings = settings
+        self.engine = _engine(self.url, settings)
+
+    def upgrade(self) -> None:
+        """Make the tables, or bring older ones to the present form."""
+        self._patiently(lambda: upgrade(self.engine))
+
+    def is_current(self) -> bool:
+        """Whether the tables have the form that this program needs."""
+        return self._patiently(lambda: is_current(self.engine))
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """One unit of work that writes: all of it is kept, or nothing.
+
+        The database is waited for before the block begins, not within it; see `run`.
+
+        Raises:
+            DatabaseError: the database stayed away, or went away within the block.
+        """
+        with self._connected(read_only=False) as session:
+            yield session
+            session.commit()
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """One unit of work that only reads, all of it at one moment."""
+        with self._connected(read_only=True) as session:
+            yield session
+
+    def run(self, work: Callable[[Session], T]) -> T:
+        """``work`` as one unit, from the start again where the connection was lost within it.
+
+        Args:
+            work: may be called again after a loss. A connection lost during the commit leaves open
+                whether it was kept, so doing ``work`` twice must come out as doing it once.
+        """
+
+        def attempt() -> T:
+            with Session(self.engine, expire_on_commit=False) as session, session.begin():
+                return work(session)
+
+        return self._patiently(attempt)
+
+    def close(self) -> None:
+        """Give back all connections."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _connected(self, *, read_only: bool) -> Iterator[Session]:
+        options = {_READ_ONLY: read_only, "postgresql_readonly": read_only}
+        engine = self.engine.execution_options(**options)
+        with Session(engine, expire_on_commit=False) as session:
+            self._patiently(session.connection)
+            try:
+                yield session
+            except DBAPIError as error:
+                if _is_lost(error):
+                    raise _away(self.url) from error
+                raise
+
+    def _patiently(self, attempt: Callable[[], T]) -> T:
+        """``attempt`` until the database is there, or patience has run out."""
+        deadline = time.monotonic() + self._settings.patience_s
+        pause = 0.1
+        while True:
+            try:
+                return attempt()
+            except (DBAPIError, PoolTimeoutError) as error:
+                if not _is_lost(error):
+                    raise
+                if time.monotonic() + pause > deadline:
+                    raise _away(self.url) from error
+            time.sleep(pause)
+            pause = min(2 * pause, 5.0)
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of an SQLite file."""
+    return URL.create("sqlite", database=str(path.absolute())).render_as_string()
+
+
+def _checked(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise _wrong_url() from error
+    if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername == "sqlite" and parsed.database not in (None, "", ":memory:"):
+        return parsed
+    raise _wrong_url()
+
+
+def _engine(url: URL, settings: DatabaseSettings) -> Engine:
+    if url.drivername != "sqlite":
+        arguments = {"connect_timeout": 10}
+        return create_engine(url, pool_pre_ping=True, pool_size=10, connect_args=arguments)
+    engine = create_engine(url, connect_args={"timeout": settings.busy_s})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # sqlite3 begins nothing by itself; _begin_sqlite does
+    for pragma in ("journal_mode = WAL", "foreign_keys = ON", "synchronous = FULL"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    read_only = connection.get_execution_options().get(_READ_ONLY, False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def _is_lost(error: Exception) -> bool:
+    """Whether the database went away, or never answered; not: what it refused."""
+    if isinstance(error, PoolTimeoutError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    return error.connection_invalidated or (
+        isinstance(error, OperationalError) and _never_connected(error)
+    )
+
+
+def _never_connected(error: OperationalError) -> bool:
+    """psycopg gives no SQLSTATE where no server answered; class 57P is a server going down."""
+    if not type(error.orig).__module__.startswith("psycopg"):
+        return False
+    state = getattr(error.orig, "sqlstate", None)
+    return state is None or state.startswith(("57P", "08"))
+
+
+def _away(url: URL) -> DatabaseError:
+    where = url.render_as_string(hide_password=True)
+    return DatabaseError(
+        f"the database {where} does not answer", "start it, or mend `database` in hub.toml"
+    )
+
+
+def _wrong_url() -> SettingsError:
+    return SettingsError(
+        "database: is not the URL of an SQLite file or of PostgreSQL",
+        "write sqlite:////folder/hub.db or postgresql://user@host/name",
+    )

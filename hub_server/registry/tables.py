@@ -1,0 +1,373 @@
+"""The tables of the hub's registry.
+
+Ids are texts: a UUID in hex, or a SHA-256 where a thing has one. Times are UTC, with their zone.
+All changes of state go through the functions beside this file, never through the rows alone.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    Enum,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    TypeDecorator,
+    false,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+_CONSTRAINT_NAMES = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class SiteState(StrEnum):
+    """Where a site stands."""
+
+    INVITED = "invited"
+    PENDING = "pending"
+    ACTIVE = "active"
+    REVOKED = "revoked"
+
+
+class KeyState(StrEnum):
+    """Where a site's key stands; only an active one signs what the hub takes in."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    RETIRED = "retired"
+    REVOKED = "revoked"
+
+
+class Role(StrEnum):
+    """What a person may do. A site is no account: it signs each request with its key."""
+
+    OPERATOR = "operator"
+    """Changes everything."""
+    AUDITOR = "auditor"
+    """Reads everything, changes nothing."""
+    RESEARCHER = "researcher"
+    """Reads accepted cohorts, encoders and results."""
+
+
+class CohortState(StrEnum):
+    """Where a cohort stands; `hub_server.registry.cohorts.TRANSITIONS` says what may follow."""
+
+    UPLOADED = "uploaded"
+    QUARANTINED = "quarantined"
+    VERIFIED = "verified"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    WITHDRAWN = "withdrawn"
+
+
+class SourceRole(StrEnum):
+    """What the tiles were that an encoder was trained on."""
+
+    REAL = "real"
+    SYNTHETIC = "synthetic"
+
+
+class JobKind(StrEnum):
+    """What a job does."""
+
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+    INTAKE = "intake"
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A time with its zone, also in SQLite, which knows none."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To UTC; a time without a zone is a mistake of the caller."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """As UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def utc_now() -> datetime:
+    """This moment."""
+    return datetime.now(UTC)
+
+
+def new_id() -> str:
+    """A random id, 32 hex digits."""
+    return uuid.uuid4().hex
+
+
+def _choice(kind: type[StrEnum]) -> Enum:
+    """The values of ``kind`` as texts, checked by the database."""
+    return Enum(
+        kind,
+        native_enum=False,
+        create_constraint=True,
+        length=16,
+        name=kind.__name__.lower(),
+        values_callable=lambda members: [member.value for member in members],
+    )
+
+
+_JSON_TYPES: tuple[Any, ...] = (dict[str, Any], dict[str, int], dict[str, str], list[str])
+_CHOICES = (SiteState, KeyState, Role, CohortState, SourceRole, JobKind, JobState)
+_COLUMN_TYPES: dict[Any, Any] = {
+    datetime: UtcTime(),
+    int: BigInteger(),
+    str: String(),
+    **{kind: JSON(none_as_null=True) for kind in _JSON_TYPES},
+    **{kind: _choice(kind) for kind in _CHOICES},
+}
+
+
+class Base(DeclarativeBase):
+    """What all tables share."""
+
+    metadata = MetaData(naming_convention=_CONSTRAINT_NAMES)
+    type_annotation_map = _COLUMN_TYPES
+
+
+class Site(Base):
+    """A member, or one on its way."""
+
+    __tablename__ = "sites"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(unique=True)
+    name_key: Mapped[str] = mapped_column(unique=True)
+    """The name as two people would take it for the same: NFKC, case folded."""
+    status: Mapped[SiteState]
+    contact: Mapped[str] = mapped_column(default="")
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    admitted_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    revoked_reason: Mapped[str | None]
+    keys: Mapped[list[SiteKeyRow]] = relationship(
+        back_populates="site", order_by="SiteKeyRow.created_at"
+    )
+
+
+class SiteKeyRow(Base):
+    """A public key of a site."""
+
+    __tablename__ = "site_keys"
+
+    key_id: Mapped[str] = mapped_column(primary_key=True)
+    """See `pixcell_share.bundles.PublicKey.key_id`."""
+    site_id: Mapped[str] = mapped_column(ForeignKey("sites.id"), index=True)
+    public_pem: Mapped[str]
+    status: Mapped[KeyState]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    ended_at: Mapped[datetime | None]
+    """When it was retired or revoked."""
+    ended_reason: Mapped[str | None]
+    replaced_by: Mapped[str | None] = mapped_column(ForeignKey("site_keys.key_id"))
+    signature: Mapped[str | None]
+    """Of the rotation that brought it in, by the key before it (hex)."""
+    site: Mapped[Site] = relationship(back_populates="keys")
+
+
+class Invite(Base):
+    """A one-time code, of which only the hash is kept."""
+
+    __tablename__ = "invites"
+
+    code_hash: Mapped[str] = mapped_column(primary_key=True)
+    site_id: Mapped[str] = mapped_column(ForeignKey("sites.id"), index=True)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+
+class Account(Base):
+    """A person who looks at the pages."""
+
+    __tablename__ = "accounts"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(unique=True)
+    role: Mapped[Role]
+    password_hash: Mapped[str | None]
+    """argon2id in its PHC text; None where only OIDC logs in."""
+    oidc_subject: Mapped[str | None] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    disabled_at: Mapped[datetime | None]
+
+
+class WebSession(Base):
+    """A person who is logged in."""
+
+    __tablename__ = "sessions"
+
+    token_hash: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
+    csrf: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    account: Mapped[Account] = relationship()
+
+
+class Cohort(Base):
+    """What became of a bundle."""
+
+    __tablename__ = "cohorts"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    """The bundle's digest: SHA-256 of its manifest."""
+    site_id: Mapped[str] = mapped_column(ForeignKey("sites.id"), index=True)
+    key_id: Mapped[str | None] = mapped_column(ForeignKey("site_keys.key_id"))
+    """The key that signed it, once that is known."""
+    state: Mapped[CohortState] = mapped_column(default=CohortState.UPLOADED, index=True)
+    reason: Mapped[str | None]
+    """Code of the rejection, see ``hub_server/intake/reasons.py``."""
+    detail: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    changed_at: Mapped[datetime] = mapped_column(default=utc_now)
+    bytes: Mapped[int] = mapped_column(default=0)
+    manifest: Mapped[dict[str, Any] | None]
+    audit: Mapped[dict[str, Any] | None]
+    counts: Mapped[dict[str, int] | None]
+    """Tiles by class."""
+    tiles: Mapped[int | None]
+    noncommercial: Mapped[bool] = mapped_column(default=False, server_default=false())
+    licences: Mapped[list[str] | None]
+    canonical: Mapped[dict[str, str] | None]
+    """SHA-256 of each file in the hub's own form, by storage key; None once they are deleted."""
+    summary: Mapped[dict[str, Any] | None]
+    """The hub's verification summary, a DSSE envelope."""
+    withdrawn_at: Mapped[datetime | None]
+    withdrawn_by: Mapped[str | None]
+    withdrawn_reason: Mapped[str | None]
+    site: Mapped[Site] = relationship()
+
+
+class CohortModel(Base):
+    """Weights that had a part in making a cohort: how an encoder comes back into a cohort."""
+
+    __tablename__ = "cohort_models"
+
+    cohort_id: Mapped[str] = mapped_column(ForeignKey("cohorts.id"), primary_key=True)
+    sha256: Mapped[str] = mapped_column(primary_key=True, index=True)
+    role: Mapped[str]
+    name: Mapped[str]
+
+
+class TileDigest(Base):
+    """A digest of one tile, to find repeats within and across cohorts."""
+
+    __tablename__ = "tile_digests"
+
+    cohort_id: Mapped[str] = mapped_column(ForeignKey("cohorts.id"), primary_key=True)
+    digest: Mapped[bytes] = mapped_column(primary_key=True, index=True)
+
+
+class Encoder(Base):
+    """A trained encoder."""
+
+    __tablename__ = "encoders"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(unique=True)
+    arch: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    folder: Mapped[str]
+    """Storage key of its files."""
+    digest: Mapped[str] = mapped_column(index=True)
+    """SHA-256 of its weights."""
+    card: Mapped[dict[str, Any]]
+    noncommercial: Mapped[bool]
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
+    sources: Mapped[list[EncoderSource]] = relationship(
+        back_populates="encoder", order_by="EncoderSource.position"
+    )
+
+
+class EncoderSource(Base):
+    """What an encoder was trained on: a cohort of the hub, or a dataset by name."""
+
+    __tablename__ = "encoder_sources"
+    __table_args__ = (CheckConstraint("(cohort_id IS NULL) <> (dataset IS NULL)", "one_source"),)
+
+    encoder_id: Mapped[str] = mapped_column(ForeignKey("encoders.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    cohort_id: Mapped[str | None] = mapped_column(ForeignKey("cohorts.id"), index=True)
+    dataset: Mapped[str | None]
+    role: Mapped[SourceRole]
+    encoder: Mapped[Encoder] = relationship(back_populates="sources")
+
+
+class Evaluation(Base):
+    """How an encoder did on a dataset; an encoder from elsewhere is known by its name only."""
+
+    __tablename__ = "evaluations"
+    __table_args__ = (
+        CheckConstraint("(encoder_id IS NULL) <> (external IS NULL)", "one_encoder"),
+        Index("ix_evaluations_board", "task", "dataset"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    encoder_id: Mapped[str | None] = mapped_column(ForeignKey("encoders.id"), index=True)
+    external: Mapped[str | None]
+    dataset: Mapped[str]
+    task: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    result: Mapped[dict[str, Any]]
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
+
+
+class Job(Base):
+    """Work that is queued, under way, or over."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index("ix_jobs_queue", "state", "created_at"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    kind: Mapped[JobKind]
+    state: Mapped[JobState] = mapped_column(default=JobState.QUEUED)
+    settings: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    lease_owner: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    error: Mapped[str | None]
+    folder: Mapped[str | None]
+    """Where it keeps its files, below the hub's home."""
