@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,9 +102,5 @@ class EmbeddedDataset:
             tiles: Embedded = getattr(self, part)
             for values in (tiles.embeddings.astype("<f4"), tiles.labels.astype("<i8")):
                 found.update(repr((part, values.shape)).encode())
-                found.update(_bytes(values))
+                found.update(np.ascontiguousarray(values).data)
         return found.hexdigest()
-
-
-def _bytes(values: NDArray[Any]) -> memoryview:
-    return memoryview(np.ascontiguousarray(values)).cast("B")

@@ -1,8 +1,12 @@
 """Thunder's linear probe: one linear classifier for each learning rate and weight decay, at once.
 
-Every classifier sees the same batches. Their weights are drawn, and the batches shuffled, by torch's
-generator in the order in which Thunder does it (thunder-bench 0.2.2, seed 0), so that both train
-on the same numbers; only the products are made for all classifiers in one.
+Every classifier sees the same batches. Their weights are drawn, and the batches shuffled, by
+torch's generator in the order in which Thunder does it (thunder-bench 0.2.2, seed 0), so that both
+train on the same numbers; only the products are made for all classifiers in one.
+
+One thing differs on purpose: on a CPU Thunder's checkpoint of the best epoch shares its memory with
+the classifier, which trains on, so that the last epoch is tested. Here the best one is, as in
+Thunder on a GPU.
 """
 
 from __future__ import annotations
@@ -54,11 +58,14 @@ class LinearProbe:
 
     def predict(self, embeddings: NDArray[np.float32]) -> Ints:
         """(M,) classes of the embeddings (M, D)."""
-        return _classes(torch.from_numpy(embeddings), self.weight[None], self.bias[None])[0]
+        rows = torch.from_numpy(embeddings)
+        named: Ints = _classes(rows, self.weight[None], self.bias[None])[0]
+        return named
 
 
 def train_probe(
-    dataset: EmbeddedDataset, settings: LinearProbeSettings = LinearProbeSettings()
+    dataset: EmbeddedDataset,
+    settings: LinearProbeSettings = LinearProbeSettings(),
 ) -> LinearProbe:
     """Train all classifiers and keep the best (classifier, epoch) on the validation part.
 
@@ -126,7 +133,7 @@ def _batches(part: Embedded, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     generator.manual_seed(_pass_over_seed())
     embeddings, labels = torch.from_numpy(part.embeddings), torch.from_numpy(part.labels)
     order = torch.randperm(len(part), generator=generator)
-    for rows in order.split(size):
+    for rows in torch.split(order, size):
         yield embeddings[rows], labels[rows]
 
 

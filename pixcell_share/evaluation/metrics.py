@@ -37,7 +37,8 @@ def confusion(labels: Ints, predicted: Ints) -> Ints:
         A table of the C classes that are true or predicted somewhere, in ascending order.
     """
     classes, codes = _codes(labels, predicted)
-    return _tables(codes[None], classes)[0]
+    table: Ints = _tables(codes[None], classes)[0]
+    return table
 
 
 def scores(tables: Ints) -> Values:

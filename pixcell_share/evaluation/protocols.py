@@ -47,7 +47,8 @@ def knn(dataset: EmbeddedDataset) -> Outcome:
 
 
 def linear_probe(
-    dataset: EmbeddedDataset, settings: LinearProbeSettings = LinearProbeSettings()
+    dataset: EmbeddedDataset,
+    settings: LinearProbeSettings = LinearProbeSettings(),  # noqa: B008
 ) -> Outcome:
     """The best of several linear classifiers and epochs by macro-F1 on the validation part."""
     probe = train_probe(dataset, settings)
