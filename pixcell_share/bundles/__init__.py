@@ -5,11 +5,17 @@ The format is described in ``docs/formats.md``.
 
 from pixcell_share.bundles.audit import AuditResult, AuditTest, Verdict
 from pixcell_share.bundles.cohort import Cohort, GenerationSettings, Manifest, Shard, check_name
+from pixcell_share.bundles.faults import Fault
 from pixcell_share.bundles.forbidden import Finding, Secrets
 from pixcell_share.bundles.keys import PublicKey, SiteKey, load_public_key
 from pixcell_share.bundles.order import shuffled_order
 from pixcell_share.bundles.requirements import REQUIRED_TESTS, Requirement
-from pixcell_share.bundles.verify import VerifiedBundle, verify_bundle
+from pixcell_share.bundles.verify import (
+    SignedBundle,
+    VerifiedBundle,
+    opened_bundle,
+    verify_bundle,
+)
 from pixcell_share.bundles.write import BundleSummary, bundle_digest, write_bundle
 
 __all__ = [
@@ -18,6 +24,7 @@ __all__ = [
     "AuditTest",
     "BundleSummary",
     "Cohort",
+    "Fault",
     "Finding",
     "GenerationSettings",
     "Manifest",
@@ -25,12 +32,14 @@ __all__ = [
     "Requirement",
     "Secrets",
     "Shard",
+    "SignedBundle",
     "SiteKey",
     "Verdict",
     "VerifiedBundle",
     "bundle_digest",
     "check_name",
     "load_public_key",
+    "opened_bundle",
     "shuffled_order",
     "verify_bundle",
     "write_bundle",

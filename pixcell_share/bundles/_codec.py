@@ -18,7 +18,9 @@ from pixcell_share.bundles.cohort import (
     Manifest,
     Shard,
 )
-from pixcell_share.errors import FormatError, SettingsError
+from pixcell_share.bundles.faults import Fault, UnfitError
+from pixcell_share.bundles.limits import MAX_SHARD_TILES
+from pixcell_share.errors import FormatError
 from pixcell_share.files import canonical_json
 from pixcell_share.weights import ModelIdentity
 
@@ -75,7 +77,7 @@ def read_manifest(payload: bytes) -> Manifest:
         FormatError: naming the field that is missing, unknown, or wrong.
     """
     files, top = read_statement(payload, MANIFEST_NAME, COHORT_PREDICATE)
-    top.constant("schema_version", SCHEMA_VERSION)
+    top.constant("schema_version", SCHEMA_VERSION, Fault.SCHEMA_VERSION_UNKNOWN)
     top.close(
         *("schema_version", "site", "classes", "tiles", "shards", "models"),
         *("generation", "audit", "software"),
@@ -153,14 +155,15 @@ def read_audit(payload: bytes) -> tuple[AuditResult, tuple[tuple[str, str], ...]
     verdict = next((v for v in VERDICTS if v == ours.any("verdict")), None)
     if verdict is None:
         raise ours.wrong("verdict", f"is not one of {', '.join(VERDICTS)}")
-    top.constant("result", RESULTS[verdict])
+    top.constant("result", RESULTS[verdict], Fault.AUDIT_CONTRADICTS_ITSELF)
     if top.texts("warnedTests"):
         raise top.wrong("warnedTests", "is not empty: a check passes or fails")
     passed, failed = top.texts("passedTests"), top.texts("failedTests")
     limits, figures = _read_limits(top), ours.object("figures")
     names = sorted(passed + failed)
     if names != sorted(figures.values) or names != sorted(limits.values):
-        raise top.wrong("passedTests", "and failedTests do not name the tests of the figures")
+        why = "and failedTests do not name the tests of the figures"
+        raise top.wrong("passedTests", why, Fault.AUDIT_CONTRADICTS_ITSELF)
     audit = _built(
         top,
         lambda: AuditResult(
@@ -184,7 +187,8 @@ def _read_limits(top: Fields) -> Fields:
     limits, digest = entry.object("annotations"), entry.object("digest")
     digest.close("sha256")
     if digest.sha256("sha256") != _digest(limits.values):
-        raise entry.wrong("digest", "does not match the limits beside it")
+        why = "does not match the limits beside it"
+        raise entry.wrong("digest", why, Fault.AUDIT_CONTRADICTS_ITSELF)
     return limits
 
 
@@ -195,7 +199,7 @@ def _read_class(entry: Fields) -> tuple[str, int]:
 
 def _read_shard(entry: Fields) -> Shard:
     entry.close("name", "count")
-    return Shard(entry.text("name"), entry.integer("count", low=1))
+    return Shard(entry.text("name"), entry.integer("count", low=1, high=MAX_SHARD_TILES))
 
 
 def _read_model(entry: Fields) -> ModelIdentity:
@@ -221,25 +225,29 @@ def _check_tiles(tiles: Fields, manifest: Manifest) -> None:
     for field, value in (("dtype", "uint8"), ("layout", "NHWC"), ("colour", "RGB")):
         tiles.constant(field, value)
     if tiles.integer("count", low=1) != manifest.count:
-        raise tiles.wrong("count", "is not the sum of the counts per class")
+        why = "is not the sum of the counts per class"
+        raise tiles.wrong("count", why, Fault.COUNTS_DISAGREE)
 
 
 def _check_shards(top: Fields, manifest: Manifest) -> None:
     names = [shard.name for shard in manifest.shards]
     if names != [shard_name(i) for i in range(len(names))]:
-        raise top.wrong("shards", "are not numbered from shard-00000.h5 without a gap")
+        why = "are not numbered from shard-00000.h5 without a gap"
+        raise top.wrong("shards", why, Fault.SHARD_LIST_WRONG)
     if sorted((*names, *SIDE_FILES)) != [name for name, _ in manifest.files]:
-        raise top.wrong("shards", "and the fixed files are not the subjects of the statement")
+        why = "and the fixed files are not the subjects of the statement"
+        raise top.wrong("shards", why, Fault.SHARD_LIST_WRONG)
     if sum(shard.count for shard in manifest.shards) != manifest.count:
-        raise top.wrong("shards", "do not hold the number of tiles that tiles.count says")
+        why = "do not hold the number of tiles that tiles.count says"
+        raise top.wrong("shards", why, Fault.COUNTS_DISAGREE)
 
 
 def _built(top: Fields, build: Callable[[], _T]) -> _T:
     """Build an object whose own rules speak of settings; here they are a stranger's fields."""
     try:
         return build()
-    except SettingsError as error:
-        raise FormatError(f"{top.file}: {error.cause}", REMEDY) from error
+    except UnfitError as error:
+        raise FormatError(f"{top.file}: {error.cause}", REMEDY, error.fault) from error
 
 
 def _digest(value: Any) -> str:

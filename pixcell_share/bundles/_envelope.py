@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from pixcell_share.bundles._fields import Fields
 from pixcell_share.bundles._json import parse_json
+from pixcell_share.bundles.faults import Fault
 from pixcell_share.bundles.keys import PublicKey, SiteKey
 from pixcell_share.errors import FormatError, SignatureError
 from pixcell_share.files import canonical_json
@@ -66,7 +67,9 @@ class Envelope:
         signatures = list(fields.objects("signatures"))
         if len(signatures) != 1:
             raise SignatureError(
-                f"{name} has {len(signatures)} signatures, and a bundle has exactly one", _RESEND
+                f"{name} has {len(signatures)} signatures, and a bundle has exactly one",
+                _RESEND,
+                Fault.SIGNATURE_COUNT,
             )
         envelope = cls(
             _decoded(fields, "payload"),
@@ -75,7 +78,7 @@ class Envelope:
             _decoded(signatures[0], "sig"),
         )
         if envelope.to_bytes() != data:
-            raise FormatError(f"{name} is not in canonical form", _RESEND)
+            raise FormatError(f"{name} is not in canonical form", _RESEND, Fault.ENVELOPE_MALFORMED)
         return envelope
 
     def check(self, trusted: Iterable[PublicKey], name: str) -> PublicKey:
@@ -94,23 +97,29 @@ class Envelope:
             raise SignatureError(
                 f"{name} is signed by the key {shown}, which is not trusted",
                 "compare that fingerprint with the site by phone, then give its key with --trust",
+                Fault.KEY_UNKNOWN,
             )
         signed = pre_authentication_encoding(self.payload_type, self.payload)
         if not key.verifies(self.signature, signed):
             raise SignatureError(
                 f"{name}: the signature does not hold, so the file was changed after signing",
                 _RESEND,
+                Fault.SIGNATURE_WRONG,
             )
         if self.payload_type != PAYLOAD_TYPE:
-            raise FormatError(f"{name}: field payloadType is not {PAYLOAD_TYPE!r}", _RESEND)
+            raise FormatError(
+                f"{name}: field payloadType is not {PAYLOAD_TYPE!r}",
+                _RESEND,
+                Fault.PAYLOAD_TYPE_UNKNOWN,
+            )
         return key
 
 
 def _decoded(fields: Fields, name: str) -> bytes:
     text = fields.any(name)
     if not isinstance(text, str):
-        raise fields.wrong(name, "is not a text")
+        raise fields.wrong(name, "is not a text", Fault.ENVELOPE_MALFORMED)
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise fields.wrong(name, "is not base64") from error
+        raise fields.wrong(name, "is not base64", Fault.ENVELOPE_MALFORMED) from error

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pixcell_share.bundles.faults import Fault
 from pixcell_share.errors import FormatError
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -31,9 +32,9 @@ class Fields:
         name = ascii(name)[1:-1][:64]
         return f"{self.where}.{name}" if self.where else name
 
-    def wrong(self, name: str, why: str) -> FormatError:
+    def wrong(self, name: str, why: str, fault: Fault = Fault.FIELD_WRONG) -> FormatError:
         """The error for the member ``name``."""
-        return FormatError(f"{self.file}: field {self.path(name)} {why}", REMEDY)
+        return FormatError(f"{self.file}: field {self.path(name)} {why}", REMEDY, fault)
 
     def close(self, *known: str) -> None:
         """Refuse members that the format does not know."""
@@ -53,11 +54,11 @@ class Fields:
             raise self.wrong(name, "is longer than 1024 characters")
         return value
 
-    def constant(self, name: str, expected: str | int) -> None:
+    def constant(self, name: str, expected: str | int, fault: Fault = Fault.FIELD_WRONG) -> None:
         """A member that can have one value only."""
         value = self.any(name)
         if type(value) is not type(expected) or value != expected:
-            raise self.wrong(name, f"is not {expected!r}")
+            raise self.wrong(name, f"is not {expected!r}", fault)
 
     def integer(self, name: str, low: int = 0, high: int = 2**53) -> int:
         """A whole number from ``low`` to ``high``."""
@@ -118,5 +119,5 @@ class Fields:
 
 def _typed(file: str, where: str, value: Any, kind: type, noun: str) -> Any:
     if type(value) is not kind:
-        raise FormatError(f"{file}: field {where} is not {noun}", REMEDY)
+        raise FormatError(f"{file}: field {where} is not {noun}", REMEDY, Fault.FIELD_WRONG)
     return value

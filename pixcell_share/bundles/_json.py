@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any, NoReturn
 
+from pixcell_share.bundles.faults import Fault
 from pixcell_share.errors import FormatError
 
 MAX_JSON_BYTES = 1 << 20
@@ -27,9 +28,9 @@ def parse_json(data: bytes, name: str) -> Any:
         FormatError: it is anything else.
     """
     if len(data) > MAX_JSON_BYTES:
-        raise _bad(name, f"is larger than {MAX_JSON_BYTES} bytes")
+        raise _bad(name, f"is larger than {MAX_JSON_BYTES} bytes", Fault.FILE_TOO_LARGE)
     if _depth(data) > MAX_DEPTH:
-        raise _bad(name, f"is nested more than {MAX_DEPTH} deep")
+        raise _bad(name, f"is nested more than {MAX_DEPTH} deep", Fault.JSON_TOO_DEEP)
     try:
         return json.loads(
             data.decode("utf-8", errors="strict"),
@@ -39,7 +40,7 @@ def parse_json(data: bytes, name: str) -> Any:
             parse_int=_bounded,
         )
     except ValueError as error:
-        raise _bad(name, f"is not strict JSON: {_plain(error)}") from error
+        raise _bad(name, f"is not strict JSON: {_plain(error)}", Fault.JSON_NOT_STRICT) from error
 
 
 def _depth(data: bytes) -> int:
@@ -84,5 +85,5 @@ def _plain(error: ValueError) -> str:
     return str(error)
 
 
-def _bad(name: str, what: str) -> FormatError:
-    return FormatError(f"{name} {what}", "ask the site to write and send the bundle again")
+def _bad(name: str, what: str, fault: Fault) -> FormatError:
+    return FormatError(f"{name} {what}", "ask the site to write and send the bundle again", fault)

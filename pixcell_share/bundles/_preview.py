@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from pixcell_share.bundles.faults import Fault
 from pixcell_share.errors import FormatError
 
 COLUMNS, ROWS = 6, 4
@@ -49,16 +50,18 @@ def check_png(data: bytes, name: str) -> None:
         FormatError: naming the chunk.
     """
     if len(data) > MAX_PREVIEW_BYTES or not data.startswith(_SIGNATURE):
-        raise _bad(name, f"is not a PNG of at most {MAX_PREVIEW_BYTES} bytes")
+        what = f"is not a PNG of at most {MAX_PREVIEW_BYTES} bytes"
+        raise _bad(name, what, Fault.PREVIEW_NOT_PNG)
     at, kind = len(_SIGNATURE), b""
     while kind != b"IEND":
         length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
         if kind not in _ALLOWED_CHUNKS:
-            raise _bad(name, f"has a {ascii(kind)[2:-1]} chunk, and only the picture belongs in it")
+            what = f"has a {ascii(kind)[2:-1]} chunk, and only the picture belongs in it"
+            raise _bad(name, what, Fault.PREVIEW_HIDES_DATA)
         at += 12 + length
     if at != len(data):
-        raise _bad(name, "has bytes after its end")
+        raise _bad(name, "has bytes after its end", Fault.PREVIEW_HIDES_DATA)
 
 
-def _bad(name: str, what: str) -> FormatError:
-    return FormatError(f"{name} {what}", "ask the site to write and send the bundle again")
+def _bad(name: str, what: str, fault: Fault) -> FormatError:
+    return FormatError(f"{name} {what}", "ask the site to write and send the bundle again", fault)

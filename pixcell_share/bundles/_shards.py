@@ -1,4 +1,8 @@
-"""Write tiles to HDF5 shards that plain h5py reads, one tile in memory at a time."""
+"""Write tiles to HDF5 shards that plain h5py reads, one tile in memory at a time.
+
+h5py is imported where a file is written, not with the module: a hub imports this package to check
+bundles, and the library that parses HDF5 is not to be in its process at all.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,16 @@ from array import array
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 import numpy.typing as npt
-from h5py import h5d, h5p
 
 from pixcell_share.bundles._codec import shard_name
 from pixcell_share.bundles.cohort import Cohort, Shard
+
+if TYPE_CHECKING:
+    import h5py
 
 Tile = tuple[npt.NDArray[np.uint8], int]
 LABEL_BYTES = 8
@@ -82,6 +88,8 @@ def _lay_out(path: Path, cohort: Cohort, count: int) -> tuple[int, int]:
 
 def empty_shard(path: Path, cohort: Cohort, count: int) -> tuple[int, int]:
     """Everything of a shard but its data, whose place is left as a hole; see `_lay_out`."""
+    import h5py
+
     with h5py.File(path, "w", libver=("earliest", "v108")) as file:
         images, labels = _create(file, cohort, count)
         return images.id.get_offset(), labels.id.get_offset()
@@ -94,6 +102,8 @@ def _reserve(path: Path, size: int) -> None:
 
 def _create(file: h5py.File, cohort: Cohort, count: int) -> tuple[h5py.Dataset, h5py.Dataset]:
     """The two datasets: contiguous, so that no filter, chunk index or zlib version is in them."""
+    import h5py
+
     px = cohort.tile_px
     images = _dataset(file, "images", (count, px, px, 3), "u1")
     images.attrs.create("mpp", float(cohort.mpp), dtype="<f8")
@@ -105,6 +115,8 @@ def _create(file: h5py.File, cohort: Cohort, count: int) -> tuple[h5py.Dataset, 
 
 
 def _dataset(file: h5py.File, name: str, shape: tuple[int, ...], dtype: str) -> h5py.Dataset:
+    from h5py import h5d, h5p
+
     early = h5p.create(h5p.DATASET_CREATE)
     early.set_alloc_time(h5d.ALLOC_TIME_EARLY)
     return file.create_dataset(

@@ -11,6 +11,7 @@ from typing import Any
 
 from pixcell_share.bundles._fields import Fields
 from pixcell_share.bundles._json import parse_json
+from pixcell_share.bundles.faults import Fault
 from pixcell_share.files import canonical_json
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -49,12 +50,13 @@ def read_statement(
     """
     fields = Fields.root(file, parse_json(data, file))
     fields.close("_type", "subject", "predicateType", "predicate")
-    fields.constant("_type", STATEMENT_TYPE)
-    fields.constant("predicateType", predicate_type)
+    fields.constant("_type", STATEMENT_TYPE, Fault.PREDICATE_UNKNOWN)
+    fields.constant("predicateType", predicate_type, Fault.PREDICATE_UNKNOWN)
     subjects = tuple(_subject(entry) for entry in fields.objects("subject"))
     names = [name for name, _ in subjects]
     if names != sorted(set(names)) or not names:
-        raise fields.wrong("subject", "is not a sorted list of different files")
+        why = "is not a sorted list of different files"
+        raise fields.wrong("subject", why, Fault.SUBJECTS_WRONG)
     return subjects, fields.object("predicate")
 
 

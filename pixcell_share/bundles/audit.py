@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pixcell_share.errors import SettingsError
+from pixcell_share.bundles.faults import Fault, UnfitError
 
 Verdict = Literal["PASS", "REFUSE", "INVALID"]
 VERDICTS: tuple[Verdict, ...] = ("PASS", "REFUSE", "INVALID")
@@ -55,9 +55,9 @@ class AuditResult:
         if len(set(names)) != len(names) or not 1 <= len(names) <= MAX_TESTS:
             raise _wrong(f"an audit has 1 to {MAX_TESTS} tests, each with its own name")
         if self.verdict == "PASS" and self.failed:
-            raise _wrong(f"the verdict is PASS although {self.failed[0]} failed")
+            raise _contradiction(f"the verdict is PASS although {self.failed[0]} failed")
         if self.verdict == "REFUSE" and not self.failed:
-            raise _wrong("the verdict is REFUSE although no test failed")
+            raise _contradiction("the verdict is REFUSE although no test failed")
 
     @property
     def passed(self) -> tuple[str, ...]:
@@ -70,5 +70,11 @@ class AuditResult:
         return tuple(test.name for test in self.tests if not test.passed)
 
 
-def _wrong(why: str) -> SettingsError:
-    return SettingsError(f"audit: {why}", "this is a fault of the check that made it; report it")
+def _wrong(why: str, fault: Fault = Fault.FIELD_WRONG) -> UnfitError:
+    return UnfitError(
+        f"audit: {why}", "this is a fault of the check that made it; report it", fault
+    )
+
+
+def _contradiction(why: str) -> UnfitError:
+    return _wrong(why, Fault.AUDIT_CONTRADICTS_ITSELF)

@@ -6,7 +6,8 @@ import math
 import unicodedata
 from dataclasses import dataclass
 
-from pixcell_share.errors import SettingsError
+from pixcell_share.bundles._lookalikes import is_misleading, skeleton
+from pixcell_share.bundles.faults import Fault, UnfitError
 from pixcell_share.weights import ModelIdentity
 
 SCHEMA_VERSION = 1
@@ -62,6 +63,9 @@ class Cohort:
             raise _wrong("classes", f"must be 1 to {MAX_CLASSES} names")
         if len(set(self.classes)) != len(self.classes):
             raise _wrong("classes", "has a name twice")
+        if len({skeleton(name) for name in self.classes}) != len(self.classes):
+            why = "has two names that look the same"
+            raise _wrong("classes", why, Fault.NAME_MISLEADING)
         low, high = TILE_PX_RANGE
         if not low <= self.tile_px <= high:
             raise _wrong("tile_px", f"is {self.tile_px}, and must be {low} to {high}")
@@ -117,7 +121,8 @@ class Manifest:
 def check_name(field: str, value: str) -> None:
     """Refuse a public name that could hide a path, markup, or characters nobody sees.
 
-    Letters and digits of any script, and ``space . , ( ) + & ' _ -``, in Unicode NFC.
+    Letters and digits of any script, and ``space . , ( ) + & ' _ -``, in Unicode NFC; no word
+    of letters from two scripts that look alike.
 
     Raises:
         SettingsError: naming ``field``.
@@ -128,9 +133,14 @@ def check_name(field: str, value: str) -> None:
             field,
             f"{ascii(value)[:MAX_NAME_LENGTH]} must start with a letter or digit, have at most "
             f"{MAX_NAME_LENGTH} characters, and only letters, digits, spaces and . , ( ) + & ' _ -",
+            Fault.NAME_NOT_ALLOWED,
         )
     if unicodedata.normalize("NFC", value) != value or value != value.strip():
-        raise _wrong(field, f"{ascii(value)[:MAX_NAME_LENGTH]} is not in its plain (NFC) spelling")
+        why = f"{ascii(value)[:MAX_NAME_LENGTH]} is not in its plain (NFC) spelling"
+        raise _wrong(field, why, Fault.NAME_NOT_ALLOWED)
+    if is_misleading(value):
+        why = f"{ascii(value)[:MAX_NAME_LENGTH]} mixes letters that look alike, or hides some"
+        raise _wrong(field, why, Fault.NAME_MISLEADING)
 
 
 def _check_model(model: ModelIdentity) -> None:
@@ -141,10 +151,11 @@ def _check_model(model: ModelIdentity) -> None:
         if not (1 <= len(value) <= 200 and value.isascii() and value.isprintable()):
             raise _wrong(f"models.{field}", "must be 1 to 200 printable ASCII characters")
         if value[0] in "/~\\." or "\\" in value or "/../" in value:
-            raise _wrong(f"models.{field}", "looks like a path, and no path goes into a bundle")
+            why = "looks like a path, and no path goes into a bundle"
+            raise _wrong(f"models.{field}", why, Fault.PATH_IN_FIELD)
     if len(model.sha256) != 64 or not set(model.sha256) <= set("0123456789abcdef"):
         raise _wrong("models.sha256", "is not a SHA-256 in lower-case hex")
 
 
-def _wrong(field: str, why: str) -> SettingsError:
-    return SettingsError(f"cohort: {field} {why}", "correct the setting and run again")
+def _wrong(field: str, why: str, fault: Fault = Fault.FIELD_WRONG) -> UnfitError:
+    return UnfitError(f"cohort: {field} {why}", "correct the setting and run again", fault)

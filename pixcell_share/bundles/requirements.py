@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pixcell_share.bundles.audit import AuditResult, AuditTest
+from pixcell_share.bundles.faults import Fault
 from pixcell_share.errors import FormatError, ReleaseRefusedError, SettingsError
 
 REQUIRED_TESTS = (
@@ -153,11 +154,14 @@ def check_read(
             f"{name}: {', '.join(missing)} is missing: "
             "made by an older version, or the audit was cut",
             "ask the site to make the bundle again with this version",
+            Fault.AUDIT_INCOMPLETE,
         )
     for requirement in requirements:
         if why := requirement.unmet(audit):
             raise FormatError(
-                f"{name}: {why}", "ask the site for a bundle that meets it, or change your policy"
+                f"{name}: {why}",
+                "ask the site for a bundle that meets it, or change your policy",
+                Fault.REQUIREMENT_NOT_MET,
             )
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pixcell_share.bundles._codec import (
     AUDIT_NAME,
@@ -19,20 +18,28 @@ from pixcell_share.bundles._codec import (
     read_audit,
     read_manifest,
 )
-from pixcell_share.bundles._confined import inspect_shard
 from pixcell_share.bundles._envelope import Envelope
+from pixcell_share.bundles._folder import (
+    RESEND,
+    Identity,
+    check_files,
+    identity,
+    opened,
+    opened_folder,
+    read_small,
+)
 from pixcell_share.bundles._json import MAX_JSON_BYTES, parse_json
 from pixcell_share.bundles._preview import MAX_PREVIEW_BYTES, check_png
 from pixcell_share.bundles._statement import read_statement
 from pixcell_share.bundles.audit import AuditResult
-from pixcell_share.bundles.cohort import Manifest
+from pixcell_share.bundles.cohort import Manifest, Shard
+from pixcell_share.bundles.faults import Fault
+from pixcell_share.bundles.inspection import ShardStream, inspect_shard
 from pixcell_share.bundles.keys import PublicKey
 from pixcell_share.bundles.requirements import DEFAULT_REQUIRED, Requirement, check_read
-from pixcell_share.bundles.write import MAX_SHARD_BYTES
-from pixcell_share.errors import DigestError, FormatError
+from pixcell_share.errors import DigestError, FormatError, SignatureError
 
-_BLOCK = 4 << 20
-_RESEND = "ask the site to send the bundle again"
+_TELL = "do not use the bundle, and tell the site"
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,70 @@ class VerifiedBundle:
     """The trusted key that signed it."""
     manifest: Manifest
     audit: AuditResult
+
+
+@dataclass(frozen=True)
+class SignedBundle:
+    """A bundle of which all holds but the inside of its shards: nobody has parsed those yet."""
+
+    digest: str
+    """SHA-256 of `manifest.dsse.json`: the bundle's name."""
+    key: PublicKey
+    manifest: Manifest
+    audit: AuditResult
+    _directory: int
+    _identities: dict[str, Identity]
+
+    def inspect(self, shard: Shard) -> list[int]:
+        """Have a confined process check one shard; the tiles of each class in it.
+
+        Raises:
+            FormatError: it breaks the format.
+            DigestError: it is not the file that was hashed.
+        """
+        with self._opened(shard) as descriptor:
+            return inspect_shard(descriptor, shard.name, self._expected(shard))
+
+    @contextmanager
+    def stream(self, shard: Shard) -> Iterator[ShardStream]:
+        """The same, and its tiles as they come out of the confined process.
+
+        Raises:
+            FormatError: as for `inspect`; also while the stream is read.
+            DigestError: it is not the file that was hashed.
+        """
+        with (
+            self._opened(shard) as descriptor,
+            ShardStream.opened(descriptor, shard.name, self._expected(shard)) as stream,
+        ):
+            yield stream
+
+    def check_counts(self, counts: Sequence[int]) -> None:
+        """Compare the tiles of each class in all shards together with the manifest.
+
+        Raises:
+            FormatError: they are not those that the manifest states.
+        """
+        if tuple(counts) != self.manifest.class_counts:
+            cause = "field classes does not match the labels in the shards"
+            raise _broken(f"{MANIFEST_NAME}: {cause}", Fault.LABELS_DISAGREE)
+
+    def _expected(self, shard: Shard) -> dict[str, Any]:
+        cohort = self.manifest.cohort
+        return {
+            "count": shard.count,
+            "tile_px": cohort.tile_px,
+            "mpp": cohort.mpp,
+            "classes": cohort.classes,
+        }
+
+    @contextmanager
+    def _opened(self, shard: Shard) -> Iterator[int]:
+        with opened(self._directory, shard.name) as descriptor:
+            if identity(descriptor) != self._identities[shard.name]:
+                cause = f"{shard.name} was changed while it was checked"
+                raise DigestError(cause, RESEND, Fault.FILE_CHANGED_MEANWHILE)
+            yield descriptor
 
 
 def verify_bundle(
@@ -64,7 +135,7 @@ def verify_bundle(
     Args:
         folder: the bundle.
         trusted: public keys of the sites to accept.
-        on_bytes: told the number of bytes after each block that was read.
+        on_bytes: told the number of bytes after each block that was read; from several threads.
         requirements: what the audit's figures and the site's limits must keep, beyond PASS.
         required_tests: the tests that the audit must have.
 
@@ -74,167 +145,76 @@ def verify_bundle(
         FormatError: a field or a dataset breaks the format, or the audit did not pass, lacks a
             test, or does not meet a requirement.
     """
-    trusted = tuple(trusted)
-    with _opened_folder(folder) as directory:
-        raw = _read_small(directory, MANIFEST_NAME, MAX_JSON_BYTES)
+    with opened_bundle(
+        folder,
+        trusted,
+        on_bytes=on_bytes,
+        requirements=requirements,
+        required_tests=required_tests,
+    ) as signed:
+        counts = [signed.inspect(shard) for shard in signed.manifest.shards]
+        signed.check_counts([sum(column) for column in zip(*counts, strict=True)])
+    return VerifiedBundle(folder, signed.digest, signed.key, signed.manifest, signed.audit)
+
+
+@contextmanager
+def opened_bundle(
+    folder: Path,
+    trusted: Iterable[PublicKey],
+    *,
+    on_bytes: Callable[[int], object] = lambda _: None,
+    requirements: Sequence[Requirement] = (),
+    required_tests: Sequence[str] = DEFAULT_REQUIRED,
+) -> Iterator[SignedBundle]:
+    """All checks of `verify_bundle` but those inside the shards, which are left to the caller.
+
+    Arguments and errors are those of `verify_bundle`.
+    """
+    with opened_folder(folder) as directory:
+        raw = read_small(directory, MANIFEST_NAME, MAX_JSON_BYTES)
         envelope = Envelope.from_bytes(raw, MANIFEST_NAME)
-        key = envelope.check(trusted, MANIFEST_NAME)
+        key = envelope.check(tuple(trusted), MANIFEST_NAME)
         files, _ = read_statement(envelope.payload, MANIFEST_NAME, COHORT_PREDICATE)
         if AUDIT_NAME not in dict(files):
-            raise FormatError(
-                f"the bundle has no audit: {MANIFEST_NAME} does not list {AUDIT_NAME}",
-                "do not use the bundle: what left the site unchecked is not evidence of anything",
-            )
-        identities = _check_files(directory, dict(files), on_bytes)
+            cause = f"the bundle has no audit: {MANIFEST_NAME} does not list {AUDIT_NAME}"
+            remedy = "do not use the bundle: what left the site unchecked is evidence of nothing"
+            raise FormatError(cause, remedy, Fault.AUDIT_MISSING)
+        identities = check_files(directory, dict(files), MANIFEST_NAME, on_bytes)
         manifest = read_manifest(envelope.payload)
         if manifest.key_id != key.key_id:
-            raise _broken(f"{MANIFEST_NAME}: field site.key_id is not the key that signed it")
+            cause = f"{MANIFEST_NAME}: field site.key_id is not the key that signed it"
+            raise _broken(cause, Fault.KEY_ID_DIFFERS)
         audit = _check_audit(directory, manifest, key)
         check_read(audit, AUDIT_NAME, required_tests, requirements)
-        parse_json(_read_small(directory, CROISSANT_NAME, MAX_JSON_BYTES), CROISSANT_NAME)
-        check_png(_read_small(directory, PREVIEW_NAME, MAX_PREVIEW_BYTES), PREVIEW_NAME)
-        _check_shards(directory, manifest, identities)
-    return VerifiedBundle(folder, hashlib.sha256(raw).hexdigest(), key, manifest, audit)
-
-
-def _check_files(
-    directory: int, files: dict[str, str], on_bytes: Callable[[int], object]
-) -> dict[str, tuple[int, ...]]:
-    """Compare the folder with the signed list; the identity of each file as it was hashed."""
-    present = _list_plain_files(directory)
-    if missing := sorted(files.keys() - present):
-        raise DigestError(f"{_shown(missing[0])} is missing", _RESEND)
-    if extra := sorted(present - files.keys() - {MANIFEST_NAME}):
-        raise DigestError(
-            f"{_shown(extra[0])} is not in the signed list of files",
-            "remove it if you put it there, else do not use the bundle",
-        )
-    identities = {}
-    for name, expected in files.items():
-        with _opened(directory, name) as descriptor:
-            if _sha256(descriptor, name, on_bytes) != expected:
-                raise DigestError(f"{_shown(name)} differs from its signed digest", _RESEND)
-            identities[name] = _identity(descriptor)
-    return identities
-
-
-def _list_plain_files(directory: int) -> set[str]:
-    names = set()
-    for entry in os.scandir(directory):
-        mode = entry.stat(follow_symlinks=False).st_mode
-        if not stat.S_ISREG(mode):
-            kinds = {stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a folder"}
-            kind = kinds.get(stat.S_IFMT(mode), "a special file")
-            raise DigestError(
-                f"{_shown(entry.name)} is {kind}, and a bundle holds plain files only", _RESEND
-            )
-        names.add(entry.name)
-    return names
+        parse_json(read_small(directory, CROISSANT_NAME, MAX_JSON_BYTES), CROISSANT_NAME)
+        check_png(read_small(directory, PREVIEW_NAME, MAX_PREVIEW_BYTES), PREVIEW_NAME)
+        digest = hashlib.sha256(raw).hexdigest()
+        yield SignedBundle(digest, key, manifest, audit, directory, identities)
 
 
 def _check_audit(directory: int, manifest: Manifest, key: PublicKey) -> AuditResult:
     """The audit is signed by the same key, about these shards, passed, and the one stated."""
-    raw = _read_small(directory, AUDIT_NAME, MAX_JSON_BYTES)
+    raw = read_small(directory, AUDIT_NAME, MAX_JSON_BYTES)
     if hashlib.sha256(raw).hexdigest() != manifest.audit_sha256:
-        raise _broken(f"{MANIFEST_NAME}: field audit.sha256 is not the digest of {AUDIT_NAME}")
+        cause = f"{MANIFEST_NAME}: field audit.sha256 is not the digest of {AUDIT_NAME}"
+        raise _broken(cause, Fault.AUDIT_OF_ANOTHER_BUNDLE)
     envelope = Envelope.from_bytes(raw, AUDIT_NAME)
+    if envelope.key_id != key.key_id:
+        cause = f"{AUDIT_NAME} is signed by another key than {MANIFEST_NAME}"
+        raise SignatureError(cause, _TELL, Fault.AUDIT_OF_ANOTHER_KEY)
     envelope.check([key], AUDIT_NAME)
     audit, subjects = read_audit(envelope.payload)
     if subjects != tuple(entry for entry in manifest.files if entry[0].endswith(".h5")):
-        raise _broken(f"{AUDIT_NAME}: field subject does not name the shards of this bundle")
+        cause = f"{AUDIT_NAME}: field subject does not name the shards of this bundle"
+        raise _broken(cause, Fault.AUDIT_OF_ANOTHER_BUNDLE)
     if audit.verdict != manifest.audit_verdict:
-        raise _broken(f"{MANIFEST_NAME}: field audit.verdict is not the verdict of {AUDIT_NAME}")
+        cause = f"{MANIFEST_NAME}: field audit.verdict is not the verdict of {AUDIT_NAME}"
+        raise _broken(cause, Fault.AUDIT_OF_ANOTHER_BUNDLE)
     if audit.verdict != "PASS":
-        raise FormatError(
-            f"{AUDIT_NAME}: the verdict is {audit.verdict}, and only PASS may be shared",
-            "do not use the bundle, and tell the site",
-        )
+        cause = f"{AUDIT_NAME}: the verdict is {audit.verdict}, and only PASS may be shared"
+        raise FormatError(cause, _TELL, Fault.AUDIT_NOT_PASSED)
     return audit
 
 
-def _check_shards(
-    directory: int, manifest: Manifest, identities: dict[str, tuple[int, ...]]
-) -> None:
-    cohort, totals = manifest.cohort, [0] * len(manifest.class_counts)
-    for shard in manifest.shards:
-        expected = {
-            "count": shard.count,
-            "tile_px": cohort.tile_px,
-            "mpp": cohort.mpp,
-            "classes": cohort.classes,
-        }
-        with _opened(directory, shard.name) as descriptor:
-            if _identity(descriptor) != identities[shard.name]:
-                raise DigestError(f"{shard.name} was changed while it was checked", _RESEND)
-            counts = inspect_shard(descriptor, shard.name, expected)
-        totals = [total + count for total, count in zip(totals, counts, strict=True)]
-    if tuple(totals) != manifest.class_counts:
-        raise _broken(f"{MANIFEST_NAME}: field classes does not match the labels in the shards")
-
-
-@contextmanager
-def _opened_folder(folder: Path) -> Iterator[int]:
-    """The folder itself, so that nothing changes places while it is checked."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise FormatError(
-            f"the bundle cannot be opened as a folder: {error.strerror}", "check the path"
-        ) from error
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _opened(directory: int, name: str) -> Iterator[int]:
-    """A plain file of the folder, never through a link, never waiting for a pipe."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        descriptor = os.open(name, flags, dir_fd=directory)
-    except FileNotFoundError as error:
-        raise DigestError(f"{_shown(name)} is missing", _RESEND) from error
-    except OSError as error:
-        raise DigestError(f"{_shown(name)} cannot be read: {error.strerror}", _RESEND) from error
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise DigestError(f"{_shown(name)} is not a plain file", _RESEND)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _read_small(directory: int, name: str, limit: int) -> bytes:
-    with _opened(directory, name) as descriptor:
-        data = bytearray()
-        while block := os.read(descriptor, limit + 1 - len(data)):
-            data += block
-    if len(data) > limit:
-        raise _broken(f"{name} is larger than {limit} bytes")
-    return bytes(data)
-
-
-def _sha256(descriptor: int, name: str, on_bytes: Callable[[int], object]) -> str:
-    limit = MAX_SHARD_BYTES if name.endswith(".h5") else MAX_PREVIEW_BYTES
-    if os.fstat(descriptor).st_size > limit:
-        raise _broken(f"{_shown(name)} is larger than {limit} bytes")
-    digest = hashlib.sha256()
-    while block := os.read(descriptor, _BLOCK):
-        digest.update(block)
-        on_bytes(len(block))
-    return digest.hexdigest()
-
-
-def _identity(descriptor: int) -> tuple[int, ...]:
-    found = os.fstat(descriptor)
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-def _shown(name: str) -> str:
-    """A stranger's file name, without control characters or look-alikes."""
-    return ascii(name)[1:-1][:100]
-
-
-def _broken(cause: str) -> FormatError:
-    return FormatError(cause, "do not use the bundle, and ask the site to write it again")
+def _broken(cause: str, fault: Fault) -> FormatError:
+    return FormatError(cause, "do not use the bundle, and ask the site to write it again", fault)

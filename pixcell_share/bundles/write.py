@@ -32,13 +32,11 @@ from pixcell_share.bundles.audit import AuditResult
 from pixcell_share.bundles.cohort import Cohort, Manifest, Shard
 from pixcell_share.bundles.forbidden import Search, Secrets
 from pixcell_share.bundles.keys import SiteKey
+from pixcell_share.bundles.limits import MAX_SHARD_BYTES, MAX_SHARDS
 from pixcell_share.bundles.requirements import check_complete
 from pixcell_share.errors import ReleaseRefusedError, SettingsError, StorageError
 from pixcell_share.files import canonical_json, storage_errors
 
-MAX_SHARD_BYTES = 2 << 30
-MAX_SHARDS = 3000
-"""Keeps the JSON files well under `_json.MAX_JSON_BYTES`; 3000 full shards are 6 TB."""
 _NOT_SIGNED = "0" * 64
 """Stands for the digest of an audit that is still to be signed."""
 
@@ -210,7 +208,8 @@ def _check_release(audit: AuditResult, required_tests: Sequence[str] | None) -> 
         return check_complete(audit, required_tests)
     if audit.verdict == "INVALID":
         raise ReleaseRefusedError(
-            f"the privacy audit is INVALID, since it could not have noticed a leak: {_blind(audit)}",
+            "the privacy audit is INVALID, since it could not have noticed a leak: "
+            f"{_blind(audit)}",
             "nothing was signed; audit.html has the figures",
         )
     raise ReleaseRefusedError(

@@ -15,7 +15,8 @@ import h5py
 import numpy as np
 import pytest
 
-from pixcell_share.bundles import SiteKey, _shard_check, verify_bundle
+from pixcell_share.bundles import SiteKey, verify_bundle
+from pixcell_share.bundles._confined import sandbox
 from pixcell_share.errors import FormatError
 from tests.bundles.forging import make_tiles, sign_anew, write_shard
 from tests.bundles.hostile_shards import CHUNK, COUNT, HOSTILE, SHAPE, SHARD
@@ -162,7 +163,7 @@ def test_hdf5_is_not_opened_before_the_signature_holds(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr(subprocess, "run", refuse)
+    monkeypatch.setattr(subprocess, "Popen", refuse)
     with (bundle / SHARD).open("r+b") as file:
         file.write(b"x")
     with pytest.raises(Exception, match="differs from its signed digest"):
@@ -171,7 +172,7 @@ def test_hdf5_is_not_opened_before_the_signature_holds(
 
 CONFINED = """
 import importlib.util, json, os, resource, socket, sys
-spec = importlib.util.spec_from_file_location("check", sys.argv[1])
+spec = importlib.util.spec_from_file_location("sandbox", sys.argv[1])
 check = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(check)
 check.confine(20)
@@ -195,7 +196,7 @@ print(json.dumps(found))
 def test_the_confined_process_has_no_files_network_or_memory(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
-        command = [sys.executable, "-I", "-c", CONFINED, _shard_check.__file__]
+        command = [sys.executable, "-I", "-c", CONFINED, sandbox.__file__]
         done = subprocess.run(
             [*command, str(tmp_path), port], capture_output=True, text=True, check=True
         )
