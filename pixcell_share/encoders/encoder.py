@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pixcell_share.encoders.nano import folder_spec
 from pixcell_share.encoders.registry import ENCODERS
 from pixcell_share.encoders.spec import EncoderSpec, Loaded, LoadRequest
+from pixcell_share.encoders.trained import trained_folder, trained_spec
 from pixcell_share.errors import SettingsError, WeightsError, WeightsMismatchError
 from pixcell_share.weights import ModelIdentity, digest_files
 
@@ -88,9 +89,15 @@ class Encoder:
 def encoder_spec(name: str, weights: str | None = None) -> EncoderSpec:
     """The spec of an encoder; ``nano`` is described by its folder, here or in ``weights``.
 
+    Args:
+        name: a name of `ENCODERS`, or the folder of an encoder that was trained here.
+        weights: as of `load_encoder`.
+
     Raises:
         SettingsError: no encoder has this name.
     """
+    if name not in ENCODERS and (folder := trained_folder(name)) is not None:
+        return trained_spec(folder)
     if name not in ENCODERS:
         raise SettingsError(f"there is no encoder {name!r}", f"choose one of {', '.join(ENCODERS)}")
     if name == "nano" and weights is not None:
@@ -109,7 +116,8 @@ def load_encoder(
     """Build an encoder and fill it with its weights: local, cached, or downloaded.
 
     Args:
-        name: a name of `ENCODERS`, or a spec of one's own.
+        name: a name of `ENCODERS`, the folder of an encoder that was trained here, or a spec of
+            one's own.
         weights: a folder, a file or a repository id in place of the model's own repository.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: precision of the forward pass; None: what the authors recommend on a GPU, float32

@@ -21,7 +21,10 @@ from rich.progress import (
 from pixcell_share.files import atomic_write_text
 
 LOG = "log.jsonl"
-_CURVES = ("loss", "grad_norm", "rate", "images_per_second", "mfu", "waiting", "memory_gib")
+_CURVES = (
+    *("loss", "grad_norm", "rate", "images_per_second", "mfu", "waiting", "memory_gib"),
+    *("dino", "ibot", "koleo"),  # of `pixcell_share.ssl`
+)
 
 
 class RunLog:
@@ -137,7 +140,7 @@ def _draw(curves: Any, figures: Mapping[str, Any]) -> None:
     for name in _CURVES:
         if figures.get(name) is not None:
             curves.add_scalar(name, figures[name], step)
-    for level, value in enumerate(figures["loss_by_noise"]):
+    for level, value in enumerate(figures.get("loss_by_noise", ())):
         if value is not None:
             curves.add_scalar(
                 f"loss by noise/{level * 100:03d}-{level * 100 + 99:03d}", value, step
