@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from pixcell_share.bundles.write import MAX_SHARD_BYTES, MAX_SHARDS
+from pixcell_share.bundles.limits import MAX_SHARD_BYTES, MAX_SHARDS
 from pixcell_share.errors import SettingsError
 
 _MIB = 1 << 20

@@ -1,0 +1,1 @@
+"""The hub on the network: an API for sites, pages for people."""
