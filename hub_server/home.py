@@ -22,7 +22,9 @@ from pathlib import Path
 
 from hub_server import tls
 from hub_server.config import HubConfig, read_config
+from hub_server.log import HubLog
 from hub_server.registry import Registry, sqlite_url
+from hub_server.storage import Storage
 from pixcell_share.bundles import SiteKey
 from pixcell_share.errors import KeyFileError
 from pixcell_share.files import atomic_write_text, storage_errors
@@ -156,3 +158,20 @@ class HubHome:
         """
         config = config or self.config()
         return Registry(config.database or sqlite_url(self.folder / "hub.db"))
+
+    def log(self) -> HubLog:
+        """The log of acts, signed with the hub's key.
+
+        Raises:
+            KeyFileError: there is no key, or others can read it.
+        """
+        return HubLog(self.log_folder, self.load_key())
+
+    def storage(self, config: HubConfig | None = None) -> Storage:
+        """Where accepted cohorts and encoders are kept.
+
+        Raises:
+            SettingsError: the storage of the settings cannot be used.
+        """
+        config = config or self.config()
+        return Storage.open(config.storage or str(self.folder / "files"))

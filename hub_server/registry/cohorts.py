@@ -63,8 +63,8 @@ class Withdrawal:
     """A cohort that is gone, and what is left of it."""
 
     cohort: Cohort
-    files: tuple[str, ...]
-    """Storage keys to delete; say `forget_files` when that is done."""
+    files_left: bool
+    """Whether its files are still to be deleted from the storage, see `forget_files`."""
     encoders: tuple[Encoder, ...]
     """Trained on it, at first hand or through cohorts that such an encoder helped to make."""
 
@@ -131,14 +131,14 @@ def mark_verified(
 
 
 def accept(
-    session: Session, digest: str, canonical: Mapping[str, str], summary: Mapping[str, Any]
+    session: Session, digest: str, canonical: Mapping[str, Any], summary: Mapping[str, Any]
 ) -> Cohort:
     """It lies in the hub's own form in the storage, and the hub has signed for it.
 
     Args:
         session: of the registry.
         digest: the bundle's.
-        canonical: SHA-256 of each file by storage key.
+        canonical: its files, see ``hub_server/intake/canonical.py``.
         summary: the hub's verification summary.
     """
     cohort = _move(_locked(session, digest), CohortState.ACCEPTED)
@@ -272,8 +272,8 @@ def _move(cohort: Cohort, state: CohortState) -> Cohort:
 
 
 def _withdrawal(session: Session, cohort: Cohort) -> Withdrawal:
-    files = tuple(sorted(cohort.canonical or {}))
-    return Withdrawal(cohort, files, tuple(lineage.trained_on(session, cohort.id)))
+    encoders = tuple(lineage.trained_on(session, cohort.id))
+    return Withdrawal(cohort, cohort.canonical is not None, encoders)
 
 
 def _replace_tile_digests(session: Session, cohort: str, digests: Iterable[bytes]) -> None:

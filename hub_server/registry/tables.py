@@ -145,7 +145,7 @@ def _choice(kind: type[StrEnum]) -> Enum:
     )
 
 
-_JSON_TYPES: tuple[Any, ...] = (dict[str, Any], dict[str, int], dict[str, str], list[str])
+_JSON_TYPES: tuple[Any, ...] = (dict[str, Any], dict[str, int], list[str])
 _CHOICES = (SiteState, KeyState, Role, CohortState, SourceRole, JobKind, JobState)
 _COLUMN_TYPES: dict[Any, Any] = {
     datetime: UtcTime(),
@@ -267,8 +267,8 @@ class Cohort(Base):
     tiles: Mapped[int | None]
     noncommercial: Mapped[bool] = mapped_column(default=False, server_default=false())
     licences: Mapped[list[str] | None]
-    canonical: Mapped[dict[str, str] | None]
-    """SHA-256 of each file in the hub's own form, by storage key; None once they are deleted."""
+    canonical: Mapped[dict[str, Any] | None]
+    """Its files in the hub's own form, each with its digest; None once they are deleted."""
     summary: Mapped[dict[str, Any] | None]
     """The hub's verification summary, a DSSE envelope."""
     withdrawn_at: Mapped[datetime | None]
