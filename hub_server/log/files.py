@@ -64,10 +64,17 @@ class LogFiles:
             file.seek(start)
             return file.read(end - start)
 
-    def line_before(self, end: int) -> bytes:
-        """The line that ends at ``end``, without its newline; empty at the start of the file."""
-        start = max(0, end - MAX_LINE_BYTES - 2)
-        return self.read(start, end).removesuffix(b"\n").rpartition(b"\n")[2]
+    def lines_before(self, end: int) -> Iterator[bytes]:
+        """The lines up to byte ``end``, the last first, without their newlines."""
+        if end <= 0:
+            return
+        rest, end = b"", end - 1  # the newline of the last line
+        while end > 0:
+            start = max(0, end - MAX_LINE_BYTES)
+            rest, *whole = (self.read(start, end) + rest).split(b"\n")
+            yield from reversed(whole)
+            end = start
+        yield rest
 
     def lines(self) -> Iterator[bytes]:
         """Every line, without its newline.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -82,14 +83,12 @@ class HubLog:
         """
         with self._files.locked():
             mark = self._mended()
-        found: list[Act] = []
-        end, number = mark.length, mark.size
-        while number and len(found) < count:
-            line = self._files.line_before(end)
-            if before is None or number < before:
-                found.append(read_act(line, number))
-            end, number = end - len(line) - 1, number - 1
-        return found
+        acts = (
+            read_act(line, mark.size - place)
+            for place, line in enumerate(self._files.lines_before(mark.length))
+            if before is None or mark.size - place < before
+        )
+        return list(islice(acts, count))
 
     def _add(
         self, mark: Checkpoint, act: str, actor: str, subject: str, details: Mapping[str, Any]
@@ -124,7 +123,8 @@ class HubLog:
                 "rolled back",
                 REMEDY,
             )
-        if mark.size and line_digest(self._files.line_before(mark.length)) != mark.last:
+        last = next(self._files.lines_before(mark.length), None)
+        if last is not None and line_digest(last) != mark.last:
             raise HubLogError(f"act {mark.size} of the log is not the checkpoint's", REMEDY)
 
     def _take_over(self, mark: Checkpoint, size: int) -> Checkpoint:

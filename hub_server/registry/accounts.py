@@ -13,6 +13,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from hub_server.registry.database import Registry
 from hub_server.registry.tables import Account, Role, WebSession, utc_now
 from pixcell_share.bundles import check_name
 from pixcell_share.errors import NotFoundError, SettingsError, StateError
@@ -137,21 +138,26 @@ def enable(session: Session, name: str) -> Account:
 
 
 def log_in(
-    session: Session, name: str, password: str, settings: AccountSettings
+    registry: Registry, name: str, password: str, settings: AccountSettings
 ) -> LoggedIn | None:
     """Log in by password; None if it is wrong, whatever was wrong about it.
 
-    An unknown name takes as long as a wrong password. Each call takes argon2's memory: callers
-    limit how many run at once.
+    An unknown name takes as long as a wrong password. Each call takes argon2's time and memory, and
+    holds no connection meanwhile; callers limit how many run at once.
     """
-    account = session.scalar(select(Account).where(Account.name == name))
-    usable = account is not None and account.disabled_at is None and account.password_hash
-    hashed = account.password_hash if account is not None and usable else None
+    with registry.reading() as session:
+        account = session.scalar(select(Account).where(Account.name == name))
+    hashed = account.password_hash if account and not account.disabled_at else None
     if not _matches(hashed or _nobodys_hash(settings), password) or account is None or not hashed:
         return None
-    if _hasher(settings).check_needs_rehash(hashed):
-        account.password_hash = _hasher(settings).hash(password)
-    return _begin(session, account, settings)
+    stale = _hasher(settings).check_needs_rehash(hashed)
+    renewed = _hasher(settings).hash(password) if stale else hashed
+    with registry.session() as session:
+        account = session.get_one(Account, account.id, with_for_update=True)
+        if account.disabled_at is not None or account.password_hash != hashed:
+            return None  # closed, or another password, while argon2 was at work
+        account.password_hash = renewed
+        return _begin(session, account, settings)
 
 
 def log_in_by_oidc(session: Session, subject: str, settings: AccountSettings) -> LoggedIn | None:

@@ -1,7 +1,7 @@
 """The registry's database: SQLite by default, PostgreSQL by its URL.
 
 Units of work that write take SQLite's lock at their start (``BEGIN IMMEDIATE``), so that none is
-refused half way; those that only read never wait for a writer (WAL).
+refused half way; those that only read never wait for a writer (WAL), and see one moment.
 """
 
 from __future__ import annotations
@@ -15,15 +15,25 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
+from hub_server.registry.failures import is_gone, plain_errors
 from hub_server.registry.upgrading import is_current, upgrade
-from pixcell_share.errors import DatabaseError, SettingsError
+from pixcell_share.errors import SettingsError
 
 T = TypeVar("T")
 _READ_ONLY = "pixcell_read_only"
+_PRAGMAS = ("journal_mode = WAL", "foreign_keys = ON", "synchronous = FULL")
+_POSTGRES: dict[str, Any] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+"""So that a server that vanished without a word is noticed within a minute."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,8 @@ class DatabaseSettings:
     """How long to try again while the database is away: a restart of PostgreSQL, and more."""
     busy_s: float = 30.0
     """How long to wait for another process that writes to the same SQLite file."""
+    connections: int = 10
+    """Kept open, at most; twice as many more while they are needed."""
 
 
 class Registry:
@@ -49,16 +61,30 @@ class Registry:
 
     def __init__(self, url: str, settings: DatabaseSettings = DatabaseSettings()) -> None:
         self.url = _checked(url)
-        self._settings = settings
         self.engine = _engine(self.url, settings)
+        self._settings = settings
+        snapshot = {} if self._is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        self._reader = self.engine.execution_options(
+            **{_READ_ONLY: True, "postgresql_readonly": True, **snapshot}
+        )
 
     def upgrade(self) -> None:
-        """Make the tables, or bring older ones to the present form."""
-        self._patiently(lambda: upgrade(self.engine))
+        """Make the tables, or bring older ones to the present form.
+
+        Raises:
+            DatabaseError: the database stayed away.
+        """
+        with plain_errors(self.url):
+            self._patiently(lambda: upgrade(self.engine))
 
     def is_current(self) -> bool:
-        """Whether the tables have the form that this program needs."""
-        return self._patiently(lambda: is_current(self.engine))
+        """Whether the tables have the form that this program needs.
+
+        Raises:
+            DatabaseError: the database stayed away.
+        """
+        with plain_errors(self.url):
+            return self._patiently(lambda: is_current(self.engine))
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -68,15 +94,20 @@ class Registry:
 
         Raises:
             DatabaseError: the database stayed away, or went away within the block.
+            StateError: somebody else did the same thing at the same moment.
         """
-        with self._connected(read_only=False) as session:
+        with self._begun(self.engine) as session:
             yield session
             session.commit()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """One unit of work that only reads, all of it at one moment."""
-        with self._connected(read_only=True) as session:
+        """One unit of work that only reads, all of it at one moment.
+
+        Raises:
+            DatabaseError: the database stayed away, went away within the block, or was written to.
+        """
+        with self._begun(self._reader) as session:
             yield session
 
     def run(self, work: Callable[[Session], T]) -> T:
@@ -85,30 +116,32 @@ class Registry:
         Args:
             work: may be called again after a loss. A connection lost during the commit leaves open
                 whether it was kept, so doing ``work`` twice must come out as doing it once.
+
+        Raises:
+            DatabaseError: the database stayed away.
+            StateError: somebody else did the same thing at the same moment.
         """
 
         def attempt() -> T:
             with Session(self.engine, expire_on_commit=False) as session, session.begin():
                 return work(session)
 
-        return self._patiently(attempt)
+        with plain_errors(self.url):
+            return self._patiently(attempt)
 
     def close(self) -> None:
         """Give back all connections."""
         self.engine.dispose()
 
+    @property
+    def _is_sqlite(self) -> bool:
+        return self.url.drivername == "sqlite"
+
     @contextmanager
-    def _connected(self, *, read_only: bool) -> Iterator[Session]:
-        options = {_READ_ONLY: read_only, "postgresql_readonly": read_only}
-        engine = self.engine.execution_options(**options)
-        with Session(engine, expire_on_commit=False) as session:
+    def _begun(self, engine: Engine) -> Iterator[Session]:
+        with plain_errors(self.url), Session(engine, expire_on_commit=False) as session:
             self._patiently(session.connection)
-            try:
-                yield session
-            except DBAPIError as error:
-                if _is_lost(error):
-                    raise _away(self.url) from error
-                raise
+            yield session
 
     def _patiently(self, attempt: Callable[[], T]) -> T:
         """``attempt`` until the database is there, or patience has run out."""
@@ -118,10 +151,8 @@ class Registry:
             try:
                 return attempt()
             except (DBAPIError, PoolTimeoutError) as error:
-                if not _is_lost(error):
+                if not is_gone(error) or time.monotonic() + pause > deadline:
                     raise
-                if time.monotonic() + pause > deadline:
-                    raise _away(self.url) from error
             time.sleep(pause)
             pause = min(2 * pause, 5.0)
 
@@ -144,10 +175,10 @@ def _checked(url: str) -> URL:
 
 
 def _engine(url: URL, settings: DatabaseSettings) -> Engine:
+    sizes = {"pool_size": settings.connections, "max_overflow": 2 * settings.connections}
     if url.drivername != "sqlite":
-        arguments = {"connect_timeout": 10}
-        return create_engine(url, pool_pre_ping=True, pool_size=10, connect_args=arguments)
-    engine = create_engine(url, connect_args={"timeout": settings.busy_s})
+        return create_engine(url, pool_pre_ping=True, connect_args=_POSTGRES, **sizes)
+    engine = create_engine(url, connect_args={"timeout": settings.busy_s}, **sizes)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -155,39 +186,14 @@ def _engine(url: URL, settings: DatabaseSettings) -> Engine:
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # sqlite3 begins nothing by itself; _begin_sqlite does
-    for pragma in ("journal_mode = WAL", "foreign_keys = ON", "synchronous = FULL"):
+    for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
 
 
 def _begin_sqlite(connection: Connection) -> None:
     read_only = connection.get_execution_options().get(_READ_ONLY, False)
+    connection.exec_driver_sql(f"PRAGMA query_only = {int(read_only)}")
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
-
-
-def _is_lost(error: Exception) -> bool:
-    """Whether the database went away, or never answered; not: what it refused."""
-    if isinstance(error, PoolTimeoutError):
-        return True
-    if not isinstance(error, DBAPIError):
-        return False
-    return error.connection_invalidated or (
-        isinstance(error, OperationalError) and _never_connected(error)
-    )
-
-
-def _never_connected(error: OperationalError) -> bool:
-    """psycopg gives no SQLSTATE where no server answered; class 57P is a server going down."""
-    if not type(error.orig).__module__.startswith("psycopg"):
-        return False
-    state = getattr(error.orig, "sqlstate", None)
-    return state is None or state.startswith(("57P", "08"))
-
-
-def _away(url: URL) -> DatabaseError:
-    where = url.render_as_string(hide_password=True)
-    return DatabaseError(
-        f"the database {where} does not answer", "start it, or mend `database` in hub.toml"
-    )
 
 
 def _wrong_url() -> SettingsError:

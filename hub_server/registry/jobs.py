@@ -124,7 +124,15 @@ def finish(
     return _end(job, JobState.DONE)
 
 
-def fail(session: Session, job_id: str, owner: str, error: str, *, retry: bool = False) -> Job:
+def fail(
+    session: Session,
+    job_id: str,
+    owner: str,
+    error: str,
+    *,
+    retry: bool = False,
+    lease: LeaseSettings = LeaseSettings(),
+) -> Job:
     """The work failed; see `heartbeat` for what is raised.
 
     Args:
@@ -132,11 +140,13 @@ def fail(session: Session, job_id: str, owner: str, error: str, *, retry: bool =
         job_id: the job.
         owner: who claimed it.
         error: the cause, in plain words.
-        retry: put it back into the queue.
+        retry: put it back into the queue, unless it was tried often enough.
+        lease: how often that is.
     """
     job = _own(session, job_id, owner)
     job.error = error
-    return _wait_again(job) if retry else _end(job, JobState.FAILED)
+    again = retry and job.attempts < lease.attempts
+    return _wait_again(job) if again else _end(job, JobState.FAILED)
 
 
 def cancel(session: Session, job_id: str) -> Job:

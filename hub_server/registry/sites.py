@@ -83,7 +83,8 @@ def invite(
 def join(session: Session, code: str, name: str, public_pem: bytes) -> SiteKeyRow:
     """Take a site's key for an invitation; it is pending until `admit`.
 
-    Whoever calls has checked that the request is signed with this very key.
+    Whoever calls has checked that the request is signed with this very key. A site whose answer was
+    lost may ask again.
 
     Raises:
         KeyFileError: ``public_pem`` is no Ed25519 public key.
@@ -96,6 +97,8 @@ def join(session: Session, code: str, name: str, public_pem: bytes) -> SiteKeyRo
     site = None if invitation is None else session.get_one(Site, invitation.site_id)
     if invitation is None or site is None or site.name != name:
         raise _no_invitation("the invitation's code is not one of this site's")
+    if known := _pending_again(site, public_pem):
+        return known
     if invitation.used_at is not None:
         raise _no_invitation("the invitation was used, or replaced by a later one")
     now = utc_now()
@@ -145,14 +148,19 @@ def decline(session: Session, name: str, reason: str) -> Site:
 
 
 def rotate(session: Session, key_id: str, rotation: Rotation, hub_key_id: str) -> SiteKeyRow:
-    """Replace an active key by one that it signed; the old one is retired.
+    """Replace an active key by one that it signed; the old one is retired. Twice is as once.
 
     Raises:
         KeyFileError: the new key is no Ed25519 public key.
         MembershipError: the old key is not active, a signature does not hold, or the new key was
             used before.
     """
-    old = session.get_one(SiteKeyRow, signer(session, key_id).key_id, with_for_update=True)
+    old = session.get(SiteKeyRow, key_id, with_for_update=True)
+    if old is not None and old.replaced_by:
+        new = rotation.check(public_key(old), hub_key_id)
+        if new.key_id == old.replaced_by:
+            return session.get_one(SiteKeyRow, new.key_id)
+    old = signer(session, key_id)
     new = rotation.check(public_key(old), hub_key_id)
     row = _add_key(session, old.site, new, KeyState.ACTIVE)
     row.signature = rotation.by_old
@@ -256,6 +264,13 @@ def _add_key(session: Session, site: Site, key: PublicKey, status: KeyState) -> 
     row = SiteKeyRow(key_id=key.key_id, public_pem=key.pem.decode(), status=status)
     site.keys.append(row)
     return row
+
+
+def _pending_again(site: Site, public_pem: bytes) -> SiteKeyRow | None:
+    """The site's pending key if it is this one."""
+    waiting = [key for key in site.keys if key.status is KeyState.PENDING]
+    same = waiting and parse_public_key(public_pem, "the site's key").key_id == waiting[0].key_id
+    return waiting[0] if same else None
 
 
 def _pending_key(site: Site) -> SiteKeyRow:

@@ -36,5 +36,4 @@ async def log_in(request: Request, name: str, password: str) -> LoggedIn:
 
 
 def _look(hub: HubState, name: str, password: str) -> LoggedIn | None:
-    with hub.registry.session() as session:
-        return accounts.log_in(session, name, password, hub.config.accounts)
+    return accounts.log_in(hub.registry, name, password, hub.config.accounts)
