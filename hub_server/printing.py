@@ -45,7 +45,9 @@ def sentences(audit: AuditResult) -> list[str]:
     figures = {test.name: test.figures for test in audit.tests}
     linked, spent = figures.get("patient_linkage", {}), figures.get("budget", {})
     said = []
-    if {"residual", "residual_low", "residual_high", "detectable"} <= linked.keys():
+    if linked.get("patients") == 0:
+        said.append("Patient linkage: no patient could be attacked, so nothing is known of it.")
+    elif {"residual", "residual_low", "residual_high", "detectable"} <= linked.keys():
         said.append(
             f"Patient linkage: residual risk {linked['residual']:.3f} (95 % interval "
             f"{linked['residual_low']:.3f} to {linked['residual_high']:.3f}); this audit would "

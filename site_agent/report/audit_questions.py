@@ -59,6 +59,13 @@ QUESTIONS: dict[str, Question] = {
         "Mix more patients into each tile (--mix), condition on differentially private "
         "statistics (--dp-epsilon), or add patients, if the interval is wide.",
     ),
+    "patient_linkage_conditioning": Question(
+        "Can a patient be linked through the encoder that conditioned?",
+        "The same attack through the encoder whose embeddings made the tiles. It is public, so an "
+        "attacker has it too.",
+        "Mix more patients into each tile (--mix), condition on differentially private "
+        "statistics (--dp-epsilon), or add patients, if the interval is wide.",
+    ),
     "data_copying": Question(
         "Is the cohort as a whole too close to its tiles?",
         "Are synthetic tiles nearer to the tiles that conditioned them than tiles of patients"
@@ -103,9 +110,17 @@ QUESTIONS: dict[str, Question] = {
     ),
 }
 
+NO_ONE_ATTACKED = (
+    "No patient could be attacked: that takes two patients set aside in a class. The audit says "
+    "nothing about patients."
+)
+
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Can this audit see anything?", ("planted_copies", "second_encoder")),
-    ("Can a patient be found?", ("patient_linkage", "retrieval")),
+    (
+        "Can a patient be found?",
+        ("patient_linkage", "patient_linkage_conditioning", "retrieval"),
+    ),
     ("Is a tile a copy?", ("near_copies_in_pixels", "near_copies_in_encoder")),
     (
         "Is the cohort as a whole too close to its patients?",

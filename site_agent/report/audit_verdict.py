@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pixcell_share.bundles.audit import AuditResult, AuditTest
-from site_agent.report.audit_questions import GROUPS
+from site_agent.report.audit_questions import GROUPS, NO_ONE_ATTACKED
 from site_agent.report.intervals import spread
 from site_agent.report.words import count, number, percent, quantity
 
@@ -62,6 +62,8 @@ def _linked(audit: AuditResult) -> str:
     if not {"residual", "residual_low", "residual_high"} <= f.keys():
         return ""
     found = spread(f["residual"], f["residual_low"], f["residual_high"])
+    if not f.get("patients", 1):
+        return NO_ONE_ATTACKED
     limit = next(t.limit.get("residual", 1.0) for t in audit.tests if t.name == "patient_linkage")
     more = f", and more than the limit of {percent(limit)} cannot be ruled out"
     return (
@@ -77,6 +79,8 @@ def power(audit: AuditResult) -> str:
     f = _figures(audit, "patient_linkage")
     if not {"patients", "holdout_patients", "detectable"} <= f.keys():
         return "The attack on patients was not made: the audit says nothing about patients."
+    if not f["patients"]:
+        return NO_ONE_ATTACKED
     size = (
         f"With {count(f['patients'], 'patient')} in the cohort and "
         f"{quantity(f['holdout_patients'])} set aside"
@@ -218,6 +222,19 @@ _RULES: Mapping[str, Sequence[_Rule]] = {
             "detectable",
             _of("detectable"),
             "With so few patients a residual up to {} could have gone unnoticed",
+        ),
+    ),
+    "patient_linkage_conditioning": (
+        _Rule(
+            "residual",
+            _of("residual"),
+            "{} of the patients are linked to the cohort through the encoder that conditioned, "
+            "beyond what the control group shows",
+        ),
+        _Rule(
+            "detectable",
+            _of("detectable"),
+            "Through the encoder that conditioned a residual up to {} could have gone unnoticed",
         ),
     ),
     "data_copying": (_Rule("c_t", _of("c_t"), "C_T is {}", at_least=True, text=number),),

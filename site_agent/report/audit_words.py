@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pixcell_share.bundles.audit import AuditTest
-from site_agent.report.audit_questions import QUESTIONS, Question
+from site_agent.report.audit_questions import NO_ONE_ATTACKED, QUESTIONS, Question
 from site_agent.report.intervals import Figure, Measured, spread
 from site_agent.report.words import count, number, percent, quantity
 
@@ -109,6 +109,8 @@ def _retrieval(f: Numbers, limit: Numbers) -> Answer:
 
 
 def _linkage(f: Numbers, limit: Numbers) -> Answer:
+    if not f["patients"]:
+        return NO_ONE_ATTACKED, None
     residual = _measured(f, "residual", "beyond the control")
     attack = _measured(f, "attack", "patients in the cohort, claimed", "attack_rate")
     control = _measured(f, "control", "patients set aside, claimed", "control_rate")
@@ -215,6 +217,7 @@ _ANSWERS: Mapping[str, Callable[[Numbers, Numbers], Answer]] = {
     "second_encoder": _second_encoder,
     "retrieval": _retrieval,
     "patient_linkage": _linkage,
+    "patient_linkage_conditioning": _linkage,
     "data_copying": _copying,
     "authenticity": _authenticity,
     "closest_record": _closest,

@@ -72,6 +72,15 @@ FIGURES: dict[str, tuple[dict[str, float], dict[str, float]]] = {
         },
         {"residual": 0.1, "detectable": 1.0},
     ),
+    "patient_linkage_conditioning": (
+        {
+            "patients": 12, "holdout_patients": 3, "attack_rate": 0.1666, "attack_low": 0.047,
+            "attack_high": 0.448, "control_rate": 0.0, "control_low": 0.0, "control_high": 0.56,
+            **spread("residual", 0.09, 0.0, 0.4), **spread("auc", 0.57, 0.33, 0.77),
+            "detectable": 0.62,
+        },
+        {"residual": 0.1, "detectable": 1.0},
+    ),
     "data_copying": (spread("c_t", -1.84, -3.1, -0.6), {}),
     "authenticity": ({**spread("authentic", 0.71, 0.66, 0.76), "control": 0.88}, {}),
     "closest_record": (
@@ -110,6 +119,12 @@ BROKEN = {
     "second_encoder": ({"distinct": 0.25}, "only 25 %", "at least 50 %", "25 percentage points"),
     "retrieval": ({"excess": 0.25}, "25 % of the synthetic", "at most 10 %", "15 percentage"),
     "patient_linkage": ({"residual": 0.3}, "30 % of the patients", "at most 10 %", "20 percent"),
+    "patient_linkage_conditioning": (
+        {"residual": 0.25},
+        "the encoder that conditioned",
+        "at most 10 %",
+        "15 percentage",
+    ),
     "membership": ({"clid_tpr_1": 0.2}, "20 % of the training", "at most 5 %", "15 percentage"),
     "attributes": ({"findings": 2}, "identify someone: 2", "at most 0", "2 over"),
     "cohort": ({"smallest_class": 1}, "smallest class: 1", "at least 3", "2 short"),
@@ -280,6 +295,19 @@ def test_noised_statistics_have_no_source_tile_to_lead_back_to(tmp_path):
     words = written(tmp_path, audit=AuditResult("PASS", (*rest, private))).words
     assert QUESTIONS["retrieval"].title not in words
     assert "differentially private, with epsilon 3" in words
+
+
+def test_power_is_not_claimed_where_no_patient_could_be_attacked(tmp_path):
+    """One patient set aside in each class: figures are there, and say nothing."""
+    nobody = {"patients": 0, "holdout_patients": 0, "residual": 0.0, "detectable": 1.0}
+    tests = [
+        replace(test, figures={**test.figures, **nobody}) if "linkage" in test.name else test
+        for test in PASS.tests
+    ]
+    found = AuditResult("PASS", tuple(tests))
+    assert power(found).startswith("No patient could be attacked")
+    words = written(tmp_path, audit=found).words
+    assert "No patient could be attacked" in words and "0 patients" not in words
 
 
 def test_power_is_not_claimed_where_it_is_not_known():
