@@ -40,7 +40,7 @@ def read_embedding_file(path: Path) -> EmbeddedDataset:
                 return _from_arrays(path, arrays.__getitem__)
         with h5py.File(path, "r") as file:
             return _from_arrays(path, lambda name: file[name][()])
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise DataError(
             f"{path} does not hold the arrays of an embedded data set: {error}",
             "write train_embeddings (N, D), train_labels (N,), and so for val and test",

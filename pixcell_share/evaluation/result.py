@@ -96,6 +96,8 @@ class EvaluationResult:
         try:
             if values["schema"] != SCHEMA:
                 raise ValueError(f"schema {values['schema']!r}")
+            if not values["figures"]:
+                raise ValueError("no figures")
             dataset, encoder = values["dataset"], values["encoder"]
             return cls(
                 task=values["task"],
