@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
+from hub_server.intake_settings import IntakeSettings
 from hub_server.registry.accounts import AccountSettings
 from hub_server.registry.jobs import LeaseSettings
 from hub_server.require_table import read_requirements
@@ -87,6 +88,7 @@ class HubConfig:
     require: tuple[Requirement, ...] = ()
     """What every bundle must keep, from the table ``[require]``."""
     uploads: UploadSettings = UploadSettings()
+    intake: IntakeSettings = IntakeSettings()
     accounts: AccountSettings = AccountSettings()
     oidc: OidcSettings = OidcSettings()
     jobs: JobSettings = JobSettings()
@@ -103,6 +105,7 @@ class HubConfig:
 
 _TABLES: dict[str, type[Any]] = {
     "uploads": UploadSettings,
+    "intake": IntakeSettings,
     "accounts": AccountSettings,
     "oidc": OidcSettings,
     "jobs": JobSettings,

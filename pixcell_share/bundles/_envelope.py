@@ -10,6 +10,7 @@ import base64
 import binascii
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from pixcell_share.bundles._fields import Fields
 from pixcell_share.bundles._json import parse_json
@@ -43,17 +44,18 @@ class Envelope:
         signature = key.sign(pre_authentication_encoding(payload_type, payload))
         return cls(payload, payload_type, key.key_id, signature)
 
+    def to_document(self) -> dict[str, Any]:
+        """The envelope as plain values."""
+        signature = {"keyid": self.key_id, "sig": base64.b64encode(self.signature).decode()}
+        return {
+            "payload": base64.b64encode(self.payload).decode(),
+            "payloadType": self.payload_type,
+            "signatures": [signature],
+        }
+
     def to_bytes(self) -> bytes:
         """The envelope file."""
-        return canonical_json(
-            {
-                "payload": base64.b64encode(self.payload).decode(),
-                "payloadType": self.payload_type,
-                "signatures": [
-                    {"keyid": self.key_id, "sig": base64.b64encode(self.signature).decode()}
-                ],
-            }
-        )
+        return canonical_json(self.to_document())
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str) -> Envelope:

@@ -1,0 +1,123 @@
+"""What the hub has seen before: replays, shards that come back, tiles of other cohorts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+
+from sqlalchemy.orm import Session
+
+from hub_server.intake.reasons import Reason
+from hub_server.intake_settings import IntakeSettings
+from hub_server.registry import Cohort, CohortState
+from hub_server.registry.cohorts import list_cohorts, repeats
+from pixcell_share.bundles import Manifest
+from pixcell_share.errors import BundleError, DigestError, FormatError
+
+_AT_ONCE = 10_000
+_ENDED = (CohortState.ACCEPTED, CohortState.WITHDRAWN)
+
+
+def check_replay(session: Session, digest: str) -> None:
+    """Refuse a bundle that was accepted, or withdrawn after that: it comes in once.
+
+    A rejected one may come again, since the reason may have been the hub's, and one whose intake
+    was interrupted goes on.
+
+    Raises:
+        DigestError: the hub has it, or had it.
+    """
+    cohort = session.get(Cohort, digest)
+    if cohort is not None and cohort.state in _ENDED:
+        raise DigestError(
+            f"the hub has had this bundle before: it is {cohort.state}",
+            "nothing is left to do; a new cohort needs a new bundle",
+            Reason.REPLAYED,
+        )
+
+
+def check_shards(session: Session, digest: str, manifest: Manifest) -> None:
+    """Refuse shards that came under another manifest: an old cohort with a new audit, or one that
+    was withdrawn and is sent again. A cohort that is made anew has all its tiles in another order.
+
+    Raises:
+        DigestError: naming the shard.
+    """
+    shards = {sha256: name for name, sha256 in manifest.files if name.endswith(".h5")}
+    for cohort in list_cohorts(session, _ENDED):
+        if cohort.id == digest or cohort.manifest is None:
+            continue
+        for known in _shard_digests(cohort.manifest):
+            if known in shards:
+                raise _known_shard(shards[known], cohort)
+
+
+def repeats_of_others(session: Session, digest: str, tiles: Iterable[bytes]) -> dict[str, int]:
+    """How many of these tiles each accepted cohort has.
+
+    Args:
+        session: of the registry.
+        digest: of the bundle that they are from.
+        tiles: 16 bytes of each, each once.
+    """
+    counts: dict[str, int] = {}
+    for part in _parts(tiles):
+        for cohort, count in repeats(session, digest, part).items():
+            counts[cohort] = counts.get(cohort, 0) + count
+    return {c: n for c, n in counts.items() if _is_accepted(session, c)}
+
+
+def check_repeats(
+    session: Session, site_id: str, tiles: int, found: Mapping[str, int], settings: IntakeSettings
+) -> None:
+    """Refuse a cohort that is another one, wholly or in part.
+
+    Args:
+        session: of the registry.
+        site_id: who sends it.
+        tiles: how many different ones it has.
+        found: from `repeats_of_others`.
+        settings: the limits.
+
+    Raises:
+        BundleError: saying how many tiles, and of which cohort.
+    """
+    for cohort_id, count in found.items():
+        own = session.get_one(Cohort, cohort_id).site_id == site_id
+        limit = settings.own_repeats_share if own else settings.other_repeats_share
+        if count > limit * tiles:
+            raise FormatError(
+                f"{count} of {tiles} tiles are in the cohort {cohort_id[:16]} of "
+                f"{'this' if own else 'another'} site, and a share of {limit:g} may be",
+                "ask the site how it made them",
+                Reason.PICTURES_HELD_ALREADY if own else Reason.PICTURES_OF_ANOTHER_SITE,
+            )
+
+
+def _shard_digests(manifest: Mapping[str, object]) -> Iterator[str]:
+    subjects = manifest["subject"]
+    assert isinstance(subjects, list)
+    for subject in subjects:
+        if subject["name"].endswith(".h5"):
+            yield subject["digest"]["sha256"]
+
+
+def _known_shard(name: str, cohort: Cohort) -> BundleError:
+    withdrawn = cohort.state is CohortState.WITHDRAWN
+    return DigestError(
+        f"{name} is a shard of the bundle {cohort.id[:16]}, which is {cohort.state}",
+        "ask the site for a cohort without what was withdrawn"
+        if withdrawn
+        else "withdraw that bundle first, if this one is to take its place",
+        Reason.SHARDS_WITHDRAWN if withdrawn else Reason.SHARDS_HELD_ALREADY,
+    )
+
+
+def _is_accepted(session: Session, cohort: str) -> bool:
+    return session.get_one(Cohort, cohort).state is CohortState.ACCEPTED
+
+
+def _parts(tiles: Iterable[bytes]) -> Iterator[list[bytes]]:
+    rest = iter(tiles)
+    while part := list(islice(rest, _AT_ONCE)):
+        yield part
