@@ -102,10 +102,10 @@ class Registry:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """One unit of work that only reads, all of it at one moment.
+        """One unit of work that only reads, all of it at one moment. A write in it is refused.
 
         Raises:
-            DatabaseError: the database stayed away, went away within the block, or was written to.
+            DatabaseError: the database stayed away, or went away within the block.
         """
         with self._begun(self._reader) as session:
             yield session

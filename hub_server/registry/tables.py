@@ -23,7 +23,6 @@ from sqlalchemy import (
     MetaData,
     String,
     TypeDecorator,
-    false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -265,7 +264,7 @@ class Cohort(Base):
     counts: Mapped[dict[str, int] | None]
     """Tiles by class."""
     tiles: Mapped[int | None]
-    noncommercial: Mapped[bool] = mapped_column(default=False, server_default=false())
+    noncommercial: Mapped[bool] = mapped_column(default=False)
     licences: Mapped[list[str] | None]
     canonical: Mapped[dict[str, Any] | None]
     """Its files in the hub's own form, each with its digest; None once they are deleted."""

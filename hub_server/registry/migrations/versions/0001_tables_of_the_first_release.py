@@ -223,7 +223,7 @@ def upgrade() -> None:
         sa.Column("audit", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("counts", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("tiles", sa.BigInteger(), nullable=True),
-        sa.Column("noncommercial", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("noncommercial", sa.Boolean(), nullable=False),
         sa.Column("licences", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("canonical", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("summary", sa.JSON(none_as_null=True), nullable=True),
