@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -44,11 +45,11 @@ def opened(directory: int, name: str) -> Iterator[int]:
         descriptor = os.open(name, flags, dir_fd=directory)
     except FileNotFoundError as error:
         raise DigestError(f"{shown(name)} is missing", RESEND, Fault.FILE_MISSING) from error
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "its name cannot be"
-        raise DigestError(
-            f"{shown(name)} cannot be read: {why}", RESEND, Fault.FILE_UNREADABLE
-        ) from error
+    except OSError as error:
+        linked = error.errno == errno.ELOOP  # as O_NOFOLLOW says it
+        fault = Fault.NOT_A_PLAIN_FILE if linked else Fault.FILE_UNREADABLE
+        why = "it is a symbolic link" if linked else error.strerror
+        raise DigestError(f"{shown(name)} cannot be read: {why}", RESEND, fault) from error
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             cause = f"{shown(name)} is not a plain file"

@@ -5,6 +5,7 @@ Specification: https://github.com/in-toto/attestation/blob/main/spec/v1/statemen
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from pixcell_share.bundles._json import parse_json
 from pixcell_share.bundles.faults import Fault
 from pixcell_share.files import canonical_json
 
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 
 
@@ -54,6 +56,9 @@ def read_statement(
     fields.constant("predicateType", predicate_type, Fault.PREDICATE_UNKNOWN)
     subjects = tuple(_subject(entry) for entry in fields.objects("subject"))
     names = [name for name, _ in subjects]
+    if not all(map(_FILE_NAME.fullmatch, names)):
+        why = "has a name that is no plain file's"
+        raise fields.wrong("subject", why, Fault.SUBJECTS_WRONG)
     if names != sorted(set(names)) or not names:
         why = "is not a sorted list of different files"
         raise fields.wrong("subject", why, Fault.SUBJECTS_WRONG)

@@ -24,7 +24,7 @@ from tests.bundles.hostile_shards import CHUNK, COUNT, HOSTILE, SHAPE, SHARD
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_shard_is_refused(bundle: Path, key: SiteKey, name: str) -> None:
-    edit, words = HOSTILE[name]
+    edit, words, fault = HOSTILE[name]
     path = bundle / SHARD
     write_shard(path, add=edit, count=COUNT)
     before, after = {"user block": (512, 0), "bytes after the end": (0, 100_000)}.get(name, (0, 0))
@@ -34,6 +34,7 @@ def test_a_hostile_shard_is_refused(bundle: Path, key: SiteKey, name: str) -> No
         verify_bundle(bundle, [key.public])
     assert caught.value.cause.startswith(f"{SHARD} ")
     assert words in caught.value.cause
+    assert caught.value.reason == fault
 
 
 @pytest.mark.parametrize(
