@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from pixcell_share.ssl.batch import CropBatch
 from pixcell_share.ssl.losses import Centre, dino_loss, ibot_loss, koleo_loss, sinkhorn_knopp
@@ -61,6 +62,8 @@ class Distillation(nn.Module):
         """
         with torch.no_grad():
             whole: Views = self.teacher(batch, student=False)
+            if isinstance(self.teacher, FSDPModule):
+                self.teacher.reshard()  # which else happens on the way back
             logits = whole.global_logits
             targets = self._targets(logits.flatten(0, 1), self.dino_centre, temperature, add_up)
             hidden = self._targets(whole.patch_logits, self.ibot_centre, temperature, add_up)

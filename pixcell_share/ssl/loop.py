@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +123,8 @@ class SslTrainer:
                 for block in network.transformer_blocks:
                     block.compile()
         if settings.sharding == "fsdp2":
+            # Nothing is changed in place here, of which torch warns.
+            warnings.filterwarnings("ignore", "FSDP2-wrapped module", UserWarning)
             spread(model.teacher, self._ranks, sharding="fsdp2", bf16=settings.bf16)
         return spread(model.student, self._ranks, sharding=settings.sharding, bf16=settings.bf16)
 
