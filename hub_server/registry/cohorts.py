@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,9 @@ TRANSITIONS: Mapping[CohortState, frozenset[CohortState]] = {
 }
 """What may follow each state. A rejected bundle may be sent again: the reason may have been the
 hub's (its disk, a key not admitted yet). A withdrawn one never comes back."""
+
+_BEGINNING = re.compile(r"[0-9a-f]{8,64}", re.ASCII)
+"""Of a digest: enough digits to name one."""
 
 
 @dataclass(frozen=True)
@@ -206,8 +210,8 @@ def find_cohort(session: Session, digest: str) -> Cohort:
     Raises:
         NotFoundError: there is none, or more than one.
     """
-    wanted = select(Cohort).where(Cohort.id.startswith(digest, autoescape=True))
-    found = list(session.scalars(wanted.limit(2))) if len(digest) >= 8 else []
+    wanted = select(Cohort).where(Cohort.id.startswith(digest)).limit(2)
+    found = list(session.scalars(wanted)) if _BEGINNING.fullmatch(digest) else []
     if len(found) != 1:
         raise NotFoundError(
             f"there is no one cohort {ascii(digest)[1:-1][:64]}", "see `pixcell-hub cohorts`"

@@ -17,13 +17,9 @@ def trained_on(session: Session, cohort_id: str) -> list[Encoder]:
     found: dict[str, Encoder] = {}
     cohorts, seen = {cohort_id}, {cohort_id}
     while cohorts:
-        direct = (
-            select(Encoder)
-            .join(EncoderSource)
-            .where(EncoderSource.cohort_id.in_(cohorts))
-            .distinct()
-        )
-        new = [encoder for encoder in session.scalars(direct) if encoder.id not in found]
+        direct = select(EncoderSource.encoder_id).where(EncoderSource.cohort_id.in_(cohorts))
+        learned = session.scalars(select(Encoder).where(Encoder.id.in_(direct)))
+        new = [encoder for encoder in learned if encoder.id not in found]
         found |= {encoder.id: encoder for encoder in new}
         made = select(CohortModel.cohort_id).where(
             CohortModel.sha256.in_([encoder.digest for encoder in new])

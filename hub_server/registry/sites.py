@@ -15,7 +15,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
-import unicodedata
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -31,6 +30,7 @@ from hub_server.registry.tables import (
     utc_now,
 )
 from pixcell_share.bundles import PublicKey, check_name
+from pixcell_share.bundles._lookalikes import skeleton
 from pixcell_share.bundles.keys import parse_public_key
 from pixcell_share.errors import MembershipError, NotFoundError, StateError
 from pixcell_share.wire import Refusal
@@ -61,9 +61,10 @@ def invite(
         StateError: it is pending or active, or another site's name reads the same.
     """
     check_name("site", name)
-    site = session.scalar(select(Site).where(Site.name_key == _name_key(name)).with_for_update())
+    alike = skeleton(name)
+    site = session.scalar(select(Site).where(Site.name_key == alike).with_for_update())
     if site is None:
-        site = Site(name=name, name_key=_name_key(name), status=SiteState.INVITED, contact=contact)
+        site = Site(name=name, name_key=alike, status=SiteState.INVITED, contact=contact)
         session.add(site)
         session.flush()
     elif site.name != name or site.status in (SiteState.PENDING, SiteState.ACTIVE):
@@ -131,6 +132,7 @@ def admit(session: Session, name: str, fingerprint: str) -> SiteKeyRow:
             "somebody else's",
         )
     pending.status, site.status, site.admitted_at = KeyState.ACTIVE, SiteState.ACTIVE, utc_now()
+    site.revoked_at = site.revoked_reason = None  # of an earlier membership; its keys keep it
     return pending
 
 
@@ -287,10 +289,6 @@ def _end(key: SiteKeyRow, status: KeyState, reason: str) -> None:
 def _void_invites(session: Session, site: Site, now: datetime) -> None:
     unused = (Invite.site_id == site.id, Invite.used_at.is_(None))
     session.execute(update(Invite).where(*unused).values(used_at=now))
-
-
-def _name_key(name: str) -> str:
-    return unicodedata.normalize("NFKC", name).casefold()
 
 
 def _new_code() -> str:

@@ -170,7 +170,7 @@ class Site(Base):
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     name: Mapped[str] = mapped_column(unique=True)
     name_key: Mapped[str] = mapped_column(unique=True)
-    """The name as two people would take it for the same: NFKC, case folded."""
+    """Two names with the same one look the same to somebody in a hurry."""
     status: Mapped[SiteState]
     contact: Mapped[str] = mapped_column(default="")
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
