@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixcell_share.bundles.audit import AuditResult, AuditTest
+from pixcell_share.figures.intervals import IntervalPlot, interval_plot
 from pixcell_share.privacy import ControlResult, NearCopySettings, PlantedKind
 from pixcell_share.weights import ModelIdentity
 from site_agent.report.audit_questions import GROUPS, QUESTIONS, UNSEEN
@@ -22,7 +23,6 @@ from site_agent.report.audit_words import Words, words_of
 from site_agent.report.charts import histogram
 from site_agent.report.environment import write_page
 from site_agent.report.images import Images
-from site_agent.report.intervals import IntervalPlot, interval_plot
 from site_agent.report.words import headline
 
 _MOST_ROWS = 200

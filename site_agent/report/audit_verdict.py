@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pixcell_share.bundles.audit import AuditResult, AuditTest
+from pixcell_share.figures.intervals import spread
+from pixcell_share.figures.numbers import count, number, percent, quantity
 from site_agent.report.audit_questions import GROUPS, NO_ONE_ATTACKED
-from site_agent.report.intervals import spread
-from site_agent.report.words import count, number, percent, quantity
 
 Numbers = Mapping[str, float | int]
 _NOT_SIGNED = "Nothing was signed, and nothing may leave the site."

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pixcell_share.bundles.audit import AuditTest
+from pixcell_share.figures.intervals import Figure, Measured, spread
+from pixcell_share.figures.numbers import count, number, percent, quantity
 from site_agent.report.audit_questions import NO_ONE_ATTACKED, QUESTIONS, Question
-from site_agent.report.intervals import Figure, Measured, spread
-from site_agent.report.words import count, number, percent, quantity
 
 Numbers = Mapping[str, float | int]
 Answer = tuple[str, Figure | None]

@@ -9,9 +9,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from pixcell_share.figures.numbers import number, percent, quantity
 from pixcell_share.files import atomic_path
 from site_agent.report.images import aligned_uri, tile_uri
-from site_agent.report.words import number, percent, quantity
 
 
 def write_page(path: Path, template: str, **values: Any) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixcell_share.bundles.audit import AuditResult, AuditTest
+from pixcell_share.figures.intervals import Figure, Measured, interval_plot
 from pixcell_share.privacy import ControlResult, NearCopySettings, PlantedKind, Share
 from pixcell_share.weights import ModelIdentity
 from site_agent.report import audit_json as audit_json_module
@@ -26,7 +27,6 @@ from site_agent.report.audit_page import (
 from site_agent.report.audit_questions import QUESTIONS
 from site_agent.report.audit_verdict import breaches, power, reasons, sentence
 from site_agent.report.audit_words import words_of
-from site_agent.report.intervals import Figure, Measured, interval_plot
 from tests.site_agent.pages import Page, tile
 
 MARKUP = '<script>alert("x")</script>'

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from site_agent.report.words import number, percent, percents
+from pixcell_share.figures.numbers import number, percent, percents
 
 _TOPS = ((0.05, 5), (0.1, 5), (0.2, 4), (0.5, 5), (1.0, 5))
 """Where an axis of shares may end, and its number of steps."""
