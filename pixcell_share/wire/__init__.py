@@ -5,7 +5,7 @@ The protocol is described in ``docs/formats.md``.
 
 from pixcell_share.wire.digests import content_digest, parse_content_digest
 from pixcell_share.wire.hub_statement import HubStatement, certificate_sha256
-from pixcell_share.wire.offers import FileOffer, UploadOffer
+from pixcell_share.wire.offers import FileOffer, UploadOffer, offer_of
 from pixcell_share.wire.refusals import Refusal
 from pixcell_share.wire.signing import (
     CREATED_WINDOW_S,
@@ -25,6 +25,7 @@ __all__ = [
     "UploadOffer",
     "certificate_sha256",
     "content_digest",
+    "offer_of",
     "parse_content_digest",
     "read_signature",
     "sign_request",

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from pixcell_share.bundles._codec import MANIFEST_NAME, SIDE_FILES
-from pixcell_share.errors import UploadError
+from pixcell_share.bundles._codec import COHORT_PREDICATE, MANIFEST_NAME, SIDE_FILES
+from pixcell_share.bundles._envelope import Envelope
+from pixcell_share.bundles._folder import opened_folder, read_small
+from pixcell_share.bundles._json import MAX_JSON_BYTES
+from pixcell_share.bundles._statement import read_statement
+from pixcell_share.bundles.faults import Fault
+from pixcell_share.bundles.keys import PublicKey
+from pixcell_share.errors import DigestError, UploadError
 from pixcell_share.wire.refusals import Refusal
 
 _SHARD = re.compile(r"shard-[0-9]{5}\.h5", re.ASCII)
@@ -82,6 +90,40 @@ class UploadOffer:
             return cls(str(document["bundle_digest"]), files)
         except (KeyError, TypeError) as error:
             raise _wrong("a field is missing or of another type") from error
+
+
+def offer_of(bundle: Path, key: PublicKey) -> UploadOffer:
+    """What a site offers of a bundle that it wrote: the files that the manifest signs, and itself.
+
+    Args:
+        bundle: its folder.
+        key: the site's; a bundle that another one signed is not offered.
+
+    Raises:
+        BundleError: the manifest or a file is missing, or is not what a site writes and signs.
+    """
+    with opened_folder(bundle) as directory:
+        raw = read_small(directory, MANIFEST_NAME, MAX_JSON_BYTES)
+    envelope = Envelope.from_bytes(raw, MANIFEST_NAME)
+    envelope.check([key], MANIFEST_NAME)
+    listed, _ = read_statement(envelope.payload, MANIFEST_NAME, COHORT_PREDICATE)
+    digest = hashlib.sha256(raw).hexdigest()
+    files = tuple(
+        FileOffer(name, _size(bundle / name), sha256)
+        for name, sha256 in [(MANIFEST_NAME, digest), *listed]
+    )
+    return UploadOffer(digest, files)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError as error:
+        raise DigestError(
+            f"{path.name} is missing from the bundle",
+            "make the bundle again with `pixcell-site synthesize`",
+            Fault.FILE_MISSING,
+        ) from error
 
 
 def may_be_sent(name: object) -> bool:
