@@ -5,20 +5,16 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Any
 
-from hub_server.home import HubHome
+from hub_server.intake import finish_withdrawals, intake_upload, resume
 from hub_server.registry import Cohort, CohortState, Job, JobKind, jobs
 from hub_server.web.cohorts import in_intake
 from hub_server.web.failures import describe
 from hub_server.web.state import HubState
 from pixcell_share.errors import HubError, PixcellError
-
-Intake = Callable[[HubHome, Mapping[str, Any]], object]
-"""Runs the settings of a job of kind ``intake``; see `hub_server.intake.intake_upload`."""
 
 _log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 1.0
@@ -28,12 +24,12 @@ _CLEAR_EVERY_S = 600.0
 class Background:
     """Threads that run while a hub is served."""
 
-    def __init__(self, hub: HubState, intake: Intake) -> None:
-        self._hub, self._intake = hub, intake
+    def __init__(self, hub: HubState) -> None:
+        self._hub = hub
         self._owner = f"serve-{secrets.token_hex(8)}"
         self._stop = threading.Event()
         self._threads = [
-            threading.Thread(target=self._repeat, args=(self._take_in, _LOOK_EVERY_S), daemon=True),
+            threading.Thread(target=self._intakes, daemon=True),
             threading.Thread(target=self._repeat, args=(self._clear, _CLEAR_EVERY_S), daemon=True),
         ]
 
@@ -53,16 +49,29 @@ class Background:
         for thread in self._threads:
             thread.join(timeout=5.0)
 
+    def _intakes(self) -> None:
+        """What a crash interrupted comes first; then the queue."""
+        with self._faults_noted():
+            finish_withdrawals(self._hub.home)
+            resume(self._hub.home)
+        self._repeat(self._take_in, _LOOK_EVERY_S)
+
     def _repeat(self, work: Callable[[], bool], every_s: float) -> None:
         """``work`` again and again, at once while it finds something to do."""
         while not self._stop.is_set():
-            try:
+            found = False
+            with self._faults_noted():
                 found = work()
-            except Exception as error:
-                _log.error("in the background: %s", describe(error))
-                found = False
             if not found:
                 self._stop.wait(every_s)
+
+    @contextmanager
+    def _faults_noted(self) -> Iterator[None]:
+        """A fault ends what was under way, not the thread."""
+        try:
+            yield
+        except Exception as error:
+            _log.error("in the background: %s", describe(error))
 
     def _take_in(self) -> bool:
         """Do one intake, if one waits."""
@@ -73,7 +82,7 @@ class Background:
             return False
         try:
             with self._heartbeat(job):
-                self._intake(self._hub.home, job.settings)
+                intake_upload(self._hub.home, job.settings)
         except PixcellError as error:
             _log.error("intake %s: %s", job.id[:8], error.code)
             self._failed(job, error.cause)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from sqlalchemy.orm import Session
-
 from hub_server.registry import Cohort, CohortState, JobKind, Site, cohorts, jobs
 from hub_server.uploads import Upload
 from hub_server.web.api.models import CohortStatus
@@ -82,16 +80,21 @@ def finish_upload(hub: HubState, caller: Caller, upload: Upload) -> CohortStatus
         "key": caller.key_id,
     }
 
-    def work(session: Session) -> CohortStatus:
+    with hub.registry.session() as session:
         found = session.get(Cohort, digest)
         if found is not None and found.site_id == caller.site_id and found.state in IN_INTAKE:
             return status_of(found)
         site = session.get_one(Site, caller.site_id)
         cohort = cohorts.receive(session, digest, site, upload.offer.total_bytes)
         jobs.enqueue(session, JobKind.INTAKE, intake)
+        session.flush()
+        hub.log.append(
+            "cohort.uploaded",
+            actor=f"site:{caller.site}",
+            subject=digest,
+            details={"site": caller.site, "bytes": cohort.bytes},
+        )
         return status_of(cohort)
-
-    return hub.registry.run(work)
 
 
 def in_intake(hub: HubState) -> set[str]:

@@ -7,7 +7,7 @@ from fastapi import Request
 
 from hub_server.registry import accounts
 from hub_server.registry.accounts import LoggedIn
-from hub_server.web.state import HubState, address_of, hub_of
+from hub_server.web.state import address_of, hub_of
 from pixcell_share.errors import HubError
 from pixcell_share.wire import Refusal
 
@@ -22,7 +22,9 @@ async def log_in(request: Request, name: str, password: str) -> LoggedIn:
     keys = (f"address {address}", f"account {name} {address}")
     for key, throttle in zip(keys, (hub.logins_by_address, hub.logins), strict=True):
         throttle.check(key)
-    found = await to_thread.run_sync(_look, hub, name, password, limiter=hub.hashers)
+    found = await to_thread.run_sync(
+        accounts.log_in, hub.registry, name, password, hub.config.accounts, limiter=hub.hashers
+    )
     if found is None:
         for key, throttle in zip(keys, (hub.logins_by_address, hub.logins), strict=True):
             throttle.count(key)
@@ -33,7 +35,3 @@ async def log_in(request: Request, name: str, password: str) -> LoggedIn:
         )
     hub.logins.forget(keys[1])
     return found
-
-
-def _look(hub: HubState, name: str, password: str) -> LoggedIn | None:
-    return accounts.log_in(hub.registry, name, password, hub.config.accounts)

@@ -16,7 +16,7 @@ from uvicorn.config import LOGGING_CONFIG
 
 from hub_server.home import HubHome
 from hub_server.web.app import create_app, open_hub
-from hub_server.web.background import Background, Intake
+from hub_server.web.background import Background
 from hub_server.web.errors import ErrorPage
 from hub_server.web.failures import describe
 from hub_server.web.state import HubState
@@ -44,7 +44,6 @@ class ServeSettings:
 def serve(
     home: HubHome,
     settings: ServeSettings,
-    intake: Intake,
     *,
     on_ready: Callable[[int], object] = lambda port: None,
     pages: Sequence[APIRouter] = (),
@@ -55,7 +54,6 @@ def serve(
     Args:
         home: the hub's.
         settings: where to listen.
-        intake: what is done with a bundle that has come whole.
         on_ready: told the port once the hub listens.
         pages: routers of the pages, see `hub_server.web.app.create_app`.
         error_page: likewise.
@@ -69,8 +67,9 @@ def serve(
     with ExitStack() as stack:
         stack.callback(hub.registry.close)
         hub.registry.upgrade()
+        hub.log.mend()
         app = create_app(hub, pages, error_page)
-        stack.enter_context(Background(hub, intake))
+        stack.enter_context(Background(hub))
         Server(server_config(hub, app, settings), on_ready).run()
 
 

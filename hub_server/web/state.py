@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from anyio import CapacityLimiter
 from fastapi import Request
 
+from hub_server.acts import Acts
 from hub_server.config import HubConfig
 from hub_server.home import HubHome
+from hub_server.log import HubLog
 from hub_server.registry import Registry
+from hub_server.storage import Storage
 from hub_server.uploads import UploadStore
+from hub_server.web.notes import Notes
 from hub_server.web.replay import Nonces
 from hub_server.web.throttle import Rate, Throttle
 from pixcell_share.bundles import SiteKey
@@ -38,6 +43,18 @@ class HubState:
     """Threads that write uploads and hash them, apart from those that answer pages."""
     hashers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
     """Passwords that are checked at once: each takes argon2's memory."""
+    notes: Notes = field(default_factory=Notes)
+    """What the pages say once, after a form."""
+
+    @cached_property
+    def log(self) -> HubLog:
+        """The log of acts."""
+        return HubLog(self.home.log_folder, self.key)
+
+    @cached_property
+    def storage(self) -> Storage:
+        """Where accepted cohorts and encoders are kept."""
+        return self.home.storage(self.config)
 
 
 def hub_of(request: Request) -> HubState:
@@ -49,3 +66,8 @@ def hub_of(request: Request) -> HubState:
 def address_of(request: Request) -> str:
     """Where a request came from, for throttles."""
     return request.client.host if request.client else ""
+
+
+def acts_of(hub: HubState, actor: str) -> Acts:
+    """What ``actor`` does to the hub, with its line in the log."""
+    return Acts(hub.home, hub.registry, hub.config, hub.log, actor)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
-from sqlalchemy.orm import Session
 
-from hub_server.registry import SiteKeyRow, sites
 from hub_server.web import signed
 from hub_server.web.access import FromNewSite, FromSite, public
 from hub_server.web.api.models import JoinRequest, JoinStatus, RotationRequest
-from hub_server.web.state import HubState, address_of, hub_of
+from hub_server.web.state import HubState, acts_of, address_of, hub_of
 from pixcell_share.bundles import PublicKey
 from pixcell_share.bundles.keys import parse_public_key
 from pixcell_share.errors import HubError, KeyFileError
@@ -51,19 +49,16 @@ def rotate(request: Request, asked: RotationRequest, caller: FromSite) -> JoinSt
     hub = hub_of(request)
     rotation = Rotation(asked.public_key, asked.by_old, asked.by_new)
     try:
-        new = hub.registry.run(
-            lambda session: sites.rotate(session, caller.key_id, rotation, hub.key.key_id).key_id
-        )
+        acts = acts_of(hub, f"site:{caller.site}")
+        new = acts.rotate(caller.site, caller.key_id, rotation, hub.key.key_id).key_id
     except KeyFileError as error:
         raise _no_key(error) from error
     return JoinStatus(site=caller.site, key_id=new, status="active")
 
 
 def _join(hub: HubState, asked: JoinRequest) -> JoinStatus:
-    def work(session: Session) -> SiteKeyRow:
-        return sites.join(session, asked.code, asked.site, asked.public_key.encode())
-
-    row = hub.registry.run(work)
+    acts = acts_of(hub, f"site:{asked.site}")
+    row = acts.join(asked.code, asked.site, asked.public_key.encode())
     return JoinStatus(site=asked.site, key_id=row.key_id, status=row.status.value)
 
 
