@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
-from urllib.parse import urlsplit
 
 from hub_server.intake_settings import IntakeSettings
 from hub_server.registry.accounts import AccountSettings
@@ -18,6 +18,8 @@ from pixcell_share.bundles import Requirement, check_name
 from pixcell_share.errors import SettingsError
 
 T = TypeVar("T")
+_URL = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?/?", re.ASCII)
+"""An address without a path: names in ASCII (IDNA), IPv4, or IPv6 in brackets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +97,7 @@ class HubConfig:
 
     def __post_init__(self) -> None:
         check_name("name", self.name)
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("https", "http") or not parts.hostname or parts.path.strip("/"):
+        if not _URL.fullmatch(self.url):
             raise SettingsError(
                 f"url = {self.url!r} is no address of a hub",
                 'write url = "https://hub.example.org:8443" into hub.toml',

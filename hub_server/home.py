@@ -23,18 +23,41 @@ from pathlib import Path
 from hub_server import tls
 from hub_server.config import HubConfig, read_config
 from hub_server.log import HubLog
-from hub_server.registry import Registry, sqlite_url
+from hub_server.registry import DatabaseSettings, Registry, sqlite_url
 from hub_server.storage import Storage
 from pixcell_share.bundles import SiteKey
 from pixcell_share.errors import KeyFileError
 from pixcell_share.files import atomic_write_text, storage_errors
 
 _FOLDERS = ("uploads", "quarantine", "jobs", "log", "tls")
+_PATIENT = DatabaseSettings()
 _TEMPLATE = """\
 # The public label of this hub.
 name = "{name}"
 # Where sites and browsers reach it.
 url = "{url}"
+
+# What is left out keeps its default; docs/hub.md lists all entries.
+# database = "postgresql://pixcell@db.example.org/pixcell"  # hub.db beside this file
+# storage = "s3://bucket/prefix"                            # files/ beside this file
+
+# What every bundle must keep, beyond its site's own limits.
+# [require]
+# "patient_linkage.residual_high" = "<=0.1"
+
+# [uploads]
+# site_bytes = 500_000_000_000
+
+# [accounts]
+# session_hours = 12
+
+# [oidc]
+# issuer = "https://login.example.org"
+# client_id = "pixcell-hub"
+# client_secret_file = "/etc/pixcell/oidc-secret"
+
+# [jobs]
+# executor = "slurm"
 """
 
 
@@ -96,7 +119,9 @@ class HubHome:
         return self.folder / "tls" / "server.key"
 
     def initialise(self, name: str = "hub", url: str = HubConfig.url) -> SiteKey:
-        """Make the key, the settings, the certificate, and the tables. Made again is what is gone.
+        """Make the key, the settings, the certificate, and the tables.
+
+        The key comes last: while there is none, what failed can be tried again.
 
         Args:
             name: the public label of the hub.
@@ -121,14 +146,22 @@ class HubHome:
         if not self.config_file.exists():
             atomic_write_text(self.config_file, _TEMPLATE.format(name=name, url=url))
         config = self.config()
-        if not self.certificate.exists():
-            tls.write_certificate(self.certificate, self.certificate_key, config.url)
+        self.ensure_certificate(config)
         registry = self.registry(config)
         registry.upgrade()
         registry.close()
         key = SiteKey.create(self.private_key)
         atomic_write_text(self.public_key, key.public_pem.decode())
         return key
+
+    def ensure_certificate(self, config: HubConfig) -> None:
+        """Make a certificate if there is none; an operator's own is never touched.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        if not (self.certificate.exists() and self.certificate_key.exists()):
+            tls.write_certificate(self.certificate, self.certificate_key, config.url)
 
     def config(self) -> HubConfig:
         """The settings; the defaults where ``hub.toml`` is silent.
@@ -150,14 +183,16 @@ class HubHome:
             )
         return SiteKey.load(self.private_key)
 
-    def registry(self, config: HubConfig | None = None) -> Registry:
+    def registry(
+        self, config: HubConfig | None = None, settings: DatabaseSettings = _PATIENT
+    ) -> Registry:
         """The hub's records.
 
         Raises:
             SettingsError: the database of the settings cannot be used.
         """
         config = config or self.config()
-        return Registry(config.database or sqlite_url(self.folder / "hub.db"))
+        return Registry(config.database or sqlite_url(self.folder / "hub.db"), settings)
 
     def log(self) -> HubLog:
         """The log of acts, signed with the hub's key.

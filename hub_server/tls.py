@@ -54,6 +54,17 @@ def fingerprint(certificate: Path) -> str:
     return _read(certificate).fingerprint(hashes.SHA256()).hex()
 
 
+def covers(certificate: Path, url: str) -> bool:
+    """Whether it was made for the host of ``url``.
+
+    Raises:
+        SettingsError: there is no certificate in the file.
+    """
+    wanted = _general_name(urlsplit(url).hostname or "")
+    names = _read(certificate).extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    return wanted in list(names.value)
+
+
 def ends_at(certificate: Path) -> datetime:
     """When it stops to be valid.
 
@@ -68,7 +79,8 @@ def _read(path: Path) -> x509.Certificate:
         return x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError) as error:
         raise SettingsError(
-            f"{path} holds no certificate in PEM", "delete tls/ and run `pixcell-hub init` again"
+            f"{path} holds no certificate in PEM",
+            "delete it and start the hub again, which makes a new one",
         ) from error
 
 
@@ -96,4 +108,4 @@ def _general_name(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
-        return x509.DNSName(host.encode("idna").decode())
+        return x509.DNSName(host)

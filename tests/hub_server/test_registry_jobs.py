@@ -220,7 +220,7 @@ with registry.session() as session:
 
 
 def test_a_killed_workers_job_goes_on(registry: Registry) -> None:
-    """`kill -9` in the middle of a unit of work: nothing of it is kept, and nothing stays locked."""
+    """`kill -9` within a unit of work: nothing of it is kept, and nothing stays locked."""
     (job_id,) = enqueue(registry)
     url = registry.url.render_as_string(hide_password=False)
     worker = subprocess.Popen([sys.executable, "-c", _WORKER, url], stdout=subprocess.PIPE)
