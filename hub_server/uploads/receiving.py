@@ -50,7 +50,7 @@ class Receiver:
         except UploadError:
             os.close(self._descriptor)
             raise
-        self._begin = self.offset = os.fstat(self._descriptor).st_size
+        self._begin = self.offset = upload.offset(file)
         self._looked_at = -_LOOK_AT_DISK_EVERY
         self._turn = threading.RLock()
         self._sha256, self._sha1 = hashlib.sha256(), hashlib.sha1(usedforsecurity=False)

@@ -16,6 +16,7 @@ from hub_server.web.body_limits import SMALL_BYTES, BodyLimits
 from hub_server.web.errors import ErrorPage, add_handlers
 from hub_server.web.failures import Failures
 from hub_server.web.headers import SecurityHeaders
+from hub_server.web.oidc import add_oidc
 from hub_server.web.state import HubState
 from pixcell_share import __version__
 
@@ -70,6 +71,7 @@ def create_app(
         app.include_router(router, prefix=API)
     for router in (session.forms, *pages):
         app.include_router(router)
+    add_oidc(app, state)
     check_rules(app)
     app.add_middleware(Failures)
     app.add_middleware(BodyLimits, limit_for=_limits(state.config.uploads))
