@@ -1,64 +1,37 @@
-"""`pixcell-hub`: what an operator types. It parses, calls and prints."""
+"""`pixcell-hub`: what an operator types. The commands are in `hub_server.commands`."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from hub_server import checking, policy, printing
+from hub_server.commands import accounts, bundles, cohorts, log, members, server
 from pixcell_share import console
 
 app = console.application(
-    "Check and keep the bundles that sites send.",
+    "Take in the bundles that sites send, and make encoders of them.",
     """
-    Example: pixcell-hub verify ./bundle --trust hospital-a.pub
-             pixcell-hub verify ./bundle --trust hospital-a.pub --trust hospital-b.pub --json
+    Example: pixcell-hub init --name "Lung consortium" --url https://hub.example.org:8443
+             pixcell-hub accounts add anna --role operator
+             pixcell-hub serve
+             pixcell-hub invite "Hospital A"
+             pixcell-hub verify ./bundle --trust hospital-a.pub
     """,
 )
-
-
-@app.command()
-def verify(
-    bundle: Annotated[
-        Path, typer.Argument(help="The bundle's folder.", exists=True, file_okay=False)
-    ],
-    trust: Annotated[
-        list[Path],
-        typer.Option(help="Public key (.pub) of a site to accept; may be given more than once."),
-    ],
-    require: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="What a figure of the audit, or with limits. a limit of the site, must keep, such "
-            'as "patient_linkage.residual_high<=0.1"; may be given more than once.'
-        ),
-    ] = None,
-    policy_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--policy",
-            help="A hub.toml whose table [require] holds such requirements.",
-            exists=True,
-            dir_okay=False,
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, last.")] = False,
-) -> None:
-    """Accept a bundle, or say which file, field or figure is wrong and what to do.
-
-    BUNDLE is the folder that a site sent. Exit: 0 accepted, 1 refused, 2 bad usage.
-
-    \b
-    pixcell-hub verify ./bundle --trust hospital-a.pub
-    pixcell-hub verify ./bundle --trust hospital-a.pub --policy hub.toml
-    pixcell-hub verify ./bundle --trust hospital-a.pub \\
-        --require "patient_linkage.residual_high<=0.1"
-    pixcell-hub verify ./bundle --trust hospital-a.pub --trust hospital-b.pub --json
-    """
-    asked = policy.gather(require or (), policy_file)
-    printing.show_verified(checking.verify(bundle, trust, asked), asked, as_json)
+for command in (
+    bundles.verify,
+    server.init,
+    server.serve,
+    members.invite,
+    members.admit,
+    members.decline,
+    members.revoke,
+    members.sites,
+    cohorts.intake,
+    cohorts.cohorts,
+    cohorts.cohort,
+    cohorts.withdraw,
+):
+    app.command()(command)
+app.add_typer(accounts.app, name="accounts")
+app.add_typer(log.app, name="log")
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""The commands of `pixcell-hub`, a file for each kind. They parse, call and print."""

@@ -1,0 +1,82 @@
+"""The log of acts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hub_server.commands.options import Home, Json, show_fields, show_rows
+from pixcell_share import console
+
+app = console.application(
+    "The log of everything that was done to the hub.",
+    """
+    Example: pixcell-hub log show
+             pixcell-hub log verify
+             pixcell-hub log verify --folder ./copy --key hub.pub --since checkpoint-2026-10
+    """,
+)
+
+
+@app.command()
+def show(
+    count: Annotated[int, typer.Option(help="How many of the latest acts.")] = 20,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Show the latest acts.
+
+    Example: pixcell-hub log show --count 50
+    """
+    from hub_server.home import HubHome
+
+    acts = HubHome.locate(home).log().latest(count)
+    if as_json:
+        found = [{**asdict(act), "time": act.time.isoformat()} for act in acts]
+        console.print_json({"acts": found, "exit_code": 0})
+        return
+    rows = [
+        (act.sequence, f"{act.time:%Y-%m-%d %H:%M:%S}", act.act, act.actor, act.subject)
+        for act in acts
+    ]
+    show_rows(("", "time (UTC)", "act", "by", "about"), rows, "nothing was done yet")
+
+
+@app.command()
+def verify(
+    folder: Annotated[
+        Path | None, typer.Option(help="A copy of the log. (default: the hub's own)")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="The hub's public key. (default: the hub's own)")
+    ] = None,
+    since: Annotated[
+        Path | None,
+        typer.Option(help="A checkpoint that you kept: shows a log that was rolled back."),
+    ] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Check every act, the chain, the tree and the hub's signature; offline.
+
+    Whoever keeps a checkpoint can tell later that nothing before it was changed.
+
+    \b
+    pixcell-hub log verify
+    pixcell-hub log verify --folder ./copy --key hub.pub --since checkpoint-2026-10
+    """
+    from hub_server.home import HubHome
+    from hub_server.log import verify_log
+    from pixcell_share.bundles import load_public_key
+
+    place = HubHome.locate(home)
+    older = since.read_bytes() if since else None
+    found = verify_log(folder or place.log_folder, load_public_key(key or place.public_key), older)
+    mark = found.checkpoint
+    fields: dict[str, object] = {"log": "holds", "acts": mark.size, "root": mark.root.hex()}
+    if found.older:
+        fields["since"] = f"nothing of the first {found.older.size} acts was changed"
+    show_fields(fields, as_json)

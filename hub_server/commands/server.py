@@ -1,0 +1,69 @@
+"""Make a hub, and serve it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hub_server.commands.options import Home, Json, show_fields
+from pixcell_share import console
+
+
+def init(
+    name: Annotated[str, typer.Option(help="The public label of the hub.")] = "hub",
+    url: Annotated[
+        str, typer.Option(help="Where sites and browsers will reach it.")
+    ] = "https://localhost:8443",
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Make a hub: its key, its settings, its certificate and its database.
+
+    \b
+    pixcell-hub init --name "Lung consortium" --url https://hub.example.org:8443
+    """
+    from hub_server.home import HubHome
+    from pixcell_share.wire.fingerprints import readable
+
+    place = HubHome.locate(home)
+    key = place.initialise(name, url)
+    fields: dict[str, object] = {
+        "hub": name,
+        "url": url,
+        "folder": place.folder,
+        "fingerprint": readable(key.key_id),
+        "next": "pixcell-hub accounts add NAME --role operator, then pixcell-hub serve",
+    }
+    show_fields(fields, as_json)
+
+
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 127.0.0.1 for this machine only.")
+    ] = "0.0.0.0",
+    port: Annotated[
+        int | None, typer.Option(help="Port. (default: that of the hub's url; 0: any free one)")
+    ] = None,
+    behind_proxy: Annotated[
+        bool,
+        typer.Option(
+            "--behind-proxy", help="Plain HTTP, for a proxy on this machine with a certificate."
+        ),
+    ] = False,
+    home: Home = None,
+) -> None:
+    """Serve the pages, the uploads and the jobs until Ctrl-C.
+
+    \b
+    pixcell-hub serve
+    pixcell-hub serve --host 127.0.0.1 --port 9443
+    """
+    from hub_server.home import HubHome
+    from hub_server.serving import serve_hub
+    from hub_server.web.serve import ServeSettings
+
+    place = HubHome.locate(home)
+    settings = ServeSettings(host=host, port=port, behind_proxy=behind_proxy)
+    out = console.output()
+    serve_hub(place, settings, lambda address: out.print(f"the hub is at {address}  (Ctrl-C ends)"))
