@@ -35,8 +35,7 @@ class FileOffer:
 
     def __post_init__(self) -> None:
         if not may_be_sent(self.name):
-            shown = ascii(self.name)[1:-1][:64]
-            raise _wrong(f"{shown} is no file of a bundle")
+            raise _wrong("a file has a name that no bundle has")  # a stranger's is not repeated
         if not isinstance(self.size, int) or isinstance(self.size, bool) or self.size < 1:
             raise _wrong(f"{self.name} has no size")
         if not isinstance(self.sha256, str) or not _SHA256.fullmatch(self.sha256):

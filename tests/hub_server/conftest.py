@@ -13,7 +13,9 @@ from hub_server.home import HubHome
 from hub_server.registry import DatabaseSettings, Registry, sqlite_url
 from hub_server.registry.accounts import AccountSettings
 from hub_server.registry.tables import Base
+from pixcell_share.bundles import SiteKey
 from tests.hub_server.postgres import INSTALL, PostgresServer
+from tests.hub_server.web_calls import BASE, CHEAP, SiteCaller, WebHub
 
 _PATIENCE = DatabaseSettings(patience_s=60)
 
@@ -92,3 +94,39 @@ def registry(request: pytest.FixtureRequest) -> Registry:
     name = "sqlite_registry" if request.param == "sqlite" else "postgres_registry"
     found: Registry = request.getfixturevalue(name)
     return found
+
+
+@pytest.fixture(scope="session")
+def web_template(tmp_path_factory: pytest.TempPathFactory) -> HubHome:
+    """A hub's home with cheap passwords, to be copied."""
+    home = HubHome(tmp_path_factory.mktemp("web") / "hub")
+    home.initialise("Hub of the tests", BASE)
+    with home.config_file.open("a") as file:
+        file.write(CHEAP)
+    return home
+
+
+@pytest.fixture
+def web_hub(web_template: HubHome, tmp_path: Path) -> Iterator[WebHub]:
+    """A hub that answers within this process."""
+    hub = WebHub(HubHome(Path(shutil.copytree(web_template.folder, tmp_path / "web-hub"))))
+    yield hub
+    hub.state.registry.close()
+
+
+@pytest.fixture(scope="session")
+def key(tmp_path_factory: pytest.TempPathFactory) -> SiteKey:
+    """A site's."""
+    return SiteKey.create(tmp_path_factory.mktemp("key") / "site.key")
+
+
+@pytest.fixture(scope="session")
+def other_key(tmp_path_factory: pytest.TempPathFactory) -> SiteKey:
+    """Another site's, or its next."""
+    return SiteKey.create(tmp_path_factory.mktemp("key") / "other.key")
+
+
+@pytest.fixture
+def member(web_hub: WebHub, key: SiteKey) -> SiteCaller:
+    """The site ``hospital-a``, admitted."""
+    return web_hub.member("hospital-a", key)
