@@ -181,9 +181,14 @@ class ObjectStorage(Storage):
     def put(self, key: str, source: Path | BinaryIO | bytes, *, sha256: str = "") -> Stored:
         """See `Storage.put`; a stream that raises leaves no object behind."""
         name = "/".join(_names(key))
-        with _opened(source) as stream, _store_errors(key):
-            hashed = _Hashed(key, stream, sha256)
-            obstore.put(self._store, name, iter(hashed), chunk_size=_PART_BYTES)
+        try:
+            with _opened(source) as stream, _store_errors(key):
+                hashed = _Hashed(key, stream, sha256)
+                obstore.put(self._store, name, iter(hashed), chunk_size=_PART_BYTES)
+        except NotFoundError as error:
+            raise StorageError(
+                f"the storage has no bucket for {key}", "make the bucket, or mend hub.toml"
+            ) from error
         return hashed.stored()
 
     def get(self, key: str) -> BinaryIO:

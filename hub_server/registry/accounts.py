@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 
@@ -54,8 +54,8 @@ class AccountSettings:
 class LoggedIn:
     """What the browser is given. The token is kept by nobody else."""
 
-    token: str
-    csrf: str
+    token: str = field(repr=False)
+    csrf: str = field(repr=False)
     account: Account
     expires_at: datetime
 

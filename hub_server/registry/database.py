@@ -6,10 +6,12 @@ refused half way; those that only read never wait for a writer (WAL), and see on
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -175,10 +177,14 @@ def _checked(url: str) -> URL:
 
 
 def _engine(url: URL, settings: DatabaseSettings) -> Engine:
-    sizes = {"pool_size": settings.connections, "max_overflow": 2 * settings.connections}
+    options: dict[str, Any] = {
+        "pool_size": settings.connections,
+        "max_overflow": 2 * settings.connections,
+        "json_serializer": partial(json.dumps, ensure_ascii=False, allow_nan=False),
+    }
     if url.drivername != "sqlite":
-        return create_engine(url, pool_pre_ping=True, connect_args=_POSTGRES, **sizes)
-    engine = create_engine(url, connect_args={"timeout": settings.busy_s}, **sizes)
+        return create_engine(url, pool_pre_ping=True, connect_args=_POSTGRES, **options)
+    engine = create_engine(url, connect_args={"timeout": settings.busy_s}, **options)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

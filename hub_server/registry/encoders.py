@@ -103,33 +103,28 @@ def list_encoders(session: Session) -> list[Encoder]:
 
 
 def record_evaluation(
-    session: Session,
-    encoder: str,
-    dataset: str,
-    task: str,
-    result: Mapping[str, Any],
-    job_id: str | None = None,
+    session: Session, encoder: str, result: Mapping[str, Any], job_id: str | None = None
 ) -> Evaluation:
     """Keep a result; the latest of an encoder, dataset and task is the one that counts.
 
     Args:
         session: of the registry.
         encoder: name or id of an encoder of this hub, or else the name of one from elsewhere.
-        dataset: its name.
-        task: how it was evaluated, such as ``knn``.
-        result: an evaluation result as JSON, see `hub_server.registry.leaderboard`.
+        result: ``EvaluationResult.to_dict()`` of `pixcell_share.evaluation`.
         job_id: the job that did it.
 
     Raises:
         SettingsError: a name may not be shown.
     """
-    for field, value in (("encoder", encoder), ("dataset", dataset), ("task", task)):
+    task, dataset = result["task"], result["dataset"]
+    for field, value in (("encoder", encoder), ("dataset", dataset["name"]), ("task", task)):
         check_name(field, value)
     own = session.scalar(select(Encoder).where((Encoder.name == encoder) | (Encoder.id == encoder)))
     evaluation = Evaluation(
         encoder_id=own.id if own else None,
         external=None if own else encoder,
-        dataset=dataset,
+        dataset=dataset["name"],
+        dataset_digest=dataset["digest"],
         task=task,
         result=dict(result),
         job_id=job_id,

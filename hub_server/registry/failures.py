@@ -14,8 +14,9 @@ from pixcell_share.wire import Refusal
 
 _REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "not permitted")
 """In what a server says that answers and lets nobody in: waiting will not help."""
-_GOING = ("57P", "08")
-"""SQLSTATE classes of a server that is going down or starting, and of broken connections."""
+_GOING = ("57P", "08", "40")
+"""SQLSTATE classes of a server that goes down or comes up, of broken connections, and of units of
+work that stood in each other's way."""
 
 
 def is_gone(error: Exception) -> bool:
@@ -48,7 +49,7 @@ def plain_errors(url: URL) -> Iterator[None]:
     except (OperationalError, PoolTimeoutError) as error:
         where = url.render_as_string(hide_password=True)
         if is_gone(error):
-            cause = f"the database {where} does not answer"
+            cause = f"the database {where} does not answer, or not in time"
         else:
             cause = f"the database {where} failed: {_first_line(error)}"
         remedy = "start it or make room for it, or mend `database` in hub.toml; then try again"

@@ -1,13 +1,15 @@
 """How encoders compare, over datasets.
 
-A result is the JSON of ``pixcell_share.evaluation.EvaluationResult``; read here is only
-``result["metrics"][metric] = {"value": v, "low": l, "high": h}``.
+Read here of a result (``pixcell_share.evaluation.EvaluationResult``) are only the figures,
+``result["figures"][shots][metric] = {"value": v, "low": l, "high": h}``; of SimpleShot those with
+the most shots.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,9 +62,10 @@ def leaderboard(
 
     Args:
         session: of the registry.
-        task: such as ``knn``, ``linear`` or ``simpleshot``.
+        task: ``knn``, ``linear_probing`` or ``simple_shot``.
         metric: a name in the results.
-        datasets: which ones, and in which order; by default all that have a result, by name.
+        datasets: which ones, and in which order; by default all that have a result, by name. Data
+            that differ and have one name are shown apart, as ``name (digest)``.
     """
     found = _latest(session, task, metric)
     names = {dataset for _, figures in found.values() for dataset in figures}
@@ -82,16 +85,30 @@ def _latest(
         .where(Evaluation.task == task)
         .order_by(Evaluation.created_at, Evaluation.id)
     )
+    rows = session.execute(wanted).all()
+    label = _labels(evaluation for evaluation, _ in rows)
     found: dict[str, tuple[str | None, dict[str, Figure]]] = {}
-    for evaluation, name in session.execute(wanted):
+    for evaluation, name in rows:
         if figure := _figure(evaluation.result, metric):
             encoder = name or evaluation.external or ""
-            found.setdefault(encoder, (evaluation.encoder_id, {}))[1][evaluation.dataset] = figure
+            figures = found.setdefault(encoder, (evaluation.encoder_id, {}))[1]
+            figures[label[evaluation.dataset, evaluation.dataset_digest]] = figure
     return found
 
 
+def _labels(evaluations: Iterable[Evaluation]) -> dict[tuple[str, str], str]:
+    """What each dataset is called: its name, and its digest too where other data have the name."""
+    known = {(evaluation.dataset, evaluation.dataset_digest) for evaluation in evaluations}
+    times = Counter(name for name, _ in known)
+    return {
+        (name, digest): name if times[name] == 1 else f"{name} ({digest[:8]})"
+        for name, digest in known
+    }
+
+
 def _figure(result: Mapping[str, Any], metric: str) -> Figure | None:
-    entry = result.get("metrics", {}).get(metric)
+    by_shots = result["figures"]
+    entry = by_shots[max(by_shots, key=lambda shots: int(shots or 0))].get(metric)
     return Figure(entry["value"], entry["low"], entry["high"]) if entry else None
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import select, update
@@ -47,7 +47,7 @@ class Invitation:
     """What the operator passes on; the code is shown once and kept by nobody."""
 
     site: str
-    code: str
+    code: str = field(repr=False)
     expires_at: datetime
 
 

@@ -344,6 +344,7 @@ class Evaluation(Base):
     encoder_id: Mapped[str | None] = mapped_column(ForeignKey("encoders.id"), index=True)
     external: Mapped[str | None]
     dataset: Mapped[str]
+    dataset_digest: Mapped[str]
     task: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     result: Mapped[dict[str, Any]]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,40 @@ LARGE = bytes(range(256)) * (33 << 12)
 """33 MiB: three parts of an object store's upload."""
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of an S3 on loopback (moto)."""
+    moto = pytest.importorskip(
+        "moto.server", reason="there is no moto here; `pip install moto flask flask-cors` adds it"
+    )
+    server = moto.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Storage:
+    """An empty bucket."""
+    boto3 = pytest.importorskip("boto3")
+    for name, value in (
+        ("AWS_ENDPOINT_URL", s3_server),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_ACCESS_KEY_ID", "tests"),
+        ("AWS_SECRET_ACCESS_KEY", "tests"),
+        ("AWS_REGION", "us-east-1"),
+    ):
+        monkeypatch.setenv(name, value)
+    bucket = f"pixcell-{uuid.uuid4().hex}"
+    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=bucket)
+    return Storage.open(f"s3://{bucket}/prefix")
+
+
+@pytest.fixture(params=["local", "memory", "s3"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    if request.param == "s3":
+        found: Storage = request.getfixturevalue("s3")
+        return found
     return Storage.open(str(tmp_path / "files") if request.param == "local" else "memory:///")
 
 
@@ -185,3 +218,8 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_url_of_no_store_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match="cannot be opened"):
         Storage.open(url)
+
+
+def test_an_s3_without_the_bucket_is_named(s3: Storage) -> None:
+    with pytest.raises(StorageError, match="no bucket"):
+        Storage.open("s3://no-such-bucket/prefix").put("a", b"1")

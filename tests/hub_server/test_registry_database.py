@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from hub_server.registry import (
     jobs,
     sites,
     sqlite_url,
+    upgrading,
 )
 from hub_server.registry.tables import Base
 from pixcell_share.errors import DatabaseError, SettingsError, StateError
@@ -65,6 +67,21 @@ def test_upgrading_twice_changes_nothing(registry: Registry) -> None:
     registry.upgrade()
     assert registry.is_current()
     assert names(registry) == ["A"]
+
+
+def test_a_second_process_waits_for_the_first_ones_upgrade(postgres_registry: Registry) -> None:
+    waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    second = threading.Thread(target=postgres_registry.upgrade)
+    with postgres_registry.engine.begin() as first, postgres_registry.engine.connect() as watch:
+        upgrading.wait_for_others(first)
+        second.start()
+        for _ in range(600):
+            if watch.scalar(waiting):
+                break
+            time.sleep(0.1)
+        assert second.is_alive()
+    second.join(60)
+    assert not second.is_alive()
 
 
 def test_a_database_without_tables_is_not_current(tmp_path: Path) -> None:

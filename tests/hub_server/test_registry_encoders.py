@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy.orm import Session
 
@@ -11,6 +13,8 @@ from hub_server.registry import Registry, SourceRole, cohorts, encoders, lineage
 from hub_server.registry.encoders import NewEncoder, Source
 from hub_server.registry.leaderboard import Figure, leaderboard
 from pixcell_share.errors import NotFoundError, SettingsError, StateError
+from pixcell_share.evaluation.embedded import Embedded, EmbeddedDataset
+from pixcell_share.evaluation.evaluate import evaluate
 from tests.hub_server.registry_helpers import a_site, accepted, digest, model, trained
 
 
@@ -142,16 +146,29 @@ def test_a_circle_of_names_ends(registry: Registry) -> None:
         assert lineage.learned_from(session, one) == [digest("a")]
 
 
-def result(value: float, low: float, high: float) -> dict[str, object]:
-    figures = {"value": value, "low": low, "high": high}
-    return {"metrics": {"balanced_accuracy": figures, "f1": {**figures, "value": 0.5}}}
+def result(
+    dataset: str,
+    *figures: float,
+    task: str = "knn",
+    digest: str = "d" * 64,
+    shots: tuple[str, ...] = ("",),
+) -> dict[str, Any]:
+    """What the leaderboard reads of an `EvaluationResult`; with more shots all is better by 0.1."""
+    return {
+        "task": task,
+        "dataset": {"name": dataset, "digest": digest},
+        "figures": {
+            each: {
+                name: {"value": value + place / 10, "low": figures[1], "high": figures[2]}
+                for name, value in (("balanced_accuracy", figures[0]), ("f1", 0.5))
+            }
+            for place, each in enumerate(shots)
+        },
+    }
 
 
-def record(
-    session: Session, encoder: str, dataset: str, *figures: float, task: str = "knn"
-) -> None:
-    encoders.record_evaluation(session, encoder, dataset, task, result(*figures))
-    session.flush()
+def record(session: Session, encoder: str, *words: Any, **more: Any) -> None:
+    encoders.record_evaluation(session, encoder, result(*words, **more))
 
 
 def test_the_leaderboard(registry: Registry) -> None:
@@ -162,7 +179,7 @@ def test_the_leaderboard(registry: Registry) -> None:
         record(session, "UNI2-h", "crc", 0.85, 0.80, 0.90)
         record(session, "UNI2-h", "lung", 0.95, 0.90, 0.99)
         record(session, "partial", "crc", 0.99, 0.98, 1.00)
-        record(session, "ours", "lung", 0.1, 0.0, 0.2, task="linear")
+        record(session, "ours", "lung", 0.1, 0.0, 0.2, task="linear_probing")
     with registry.reading() as session:
         board = leaderboard(session)
         only = leaderboard(session, datasets=["crc"])
@@ -193,13 +210,53 @@ def test_the_latest_result_counts(registry: Registry) -> None:
     assert row.figures["crc"].value == 0.8
 
 
+def test_data_that_differ_are_not_compared_for_their_name(registry: Registry) -> None:
+    with registry.session() as session:
+        record(session, "a", "crc", 0.8, 0.7, 0.9)
+        record(session, "b", "crc", 0.9, 0.8, 1.0, digest="e" * 64)
+        record(session, "a", "lung", 0.8, 0.7, 0.9)
+    with registry.reading() as session:
+        board = leaderboard(session)
+    assert board.datasets == ("crc (dddddddd)", "crc (eeeeeeee)", "lung")
+    assert {row.encoder: set(row.figures) for row in board.rows} == {
+        "a": {"crc (dddddddd)", "lung"},
+        "b": {"crc (eeeeeeee)"},
+    }
+
+
+def test_simpleshot_counts_with_the_most_shots(registry: Registry) -> None:
+    with registry.session() as session:
+        shots = ("1", "4", "16")
+        record(session, "a", "crc", 0.5, 0.4, 0.9, task="simple_shot", shots=shots)
+    with registry.reading() as session:
+        (row,) = leaderboard(session, "simple_shot").rows
+    assert row.figures["crc"].value == pytest.approx(0.7)
+
+
+def test_what_an_evaluation_writes_is_what_the_board_reads(registry: Registry) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+
+    def part() -> Embedded:
+        rows = rng.normal(size=(60, 8)) + 2 * np.eye(3, 8)[labels]
+        return Embedded(rows.astype(np.float32), labels)
+
+    found = evaluate(None, EmbeddedDataset("blobs", part(), part(), part()))
+    with registry.session() as session:
+        encoders.record_evaluation(session, "given", found.to_dict())
+    with registry.reading() as session:
+        (row,) = leaderboard(session).rows
+    expected = found.balanced_accuracy
+    assert row.figures["blobs"] == Figure(expected.value, expected.low, expected.high)
+
+
 def test_an_encoders_results_and_names_of_strangers(registry: Registry) -> None:
     with registry.session() as session:
         ours = trained(session, "ours")
-        encoders.record_evaluation(session, ours.id, "crc", "knn", result(0.5, 0.4, 0.6))
+        record(session, ours.id, "crc", 0.5, 0.4, 0.6)
     with registry.reading() as session:
         (found,) = encoders.evaluations_of(session, encoders.find_encoder(session, "ours"))
         assert (found.dataset, found.external) == ("crc", None)
         assert [encoder.name for encoder in encoders.list_encoders(session)] == ["ours"]
     with pytest.raises(SettingsError), registry.session() as session:
-        encoders.record_evaluation(session, "x", "<b>", "knn", {})
+        record(session, "x", "<b>", 0.5, 0.4, 0.6)

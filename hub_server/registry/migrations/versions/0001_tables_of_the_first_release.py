@@ -246,6 +246,7 @@ def upgrade() -> None:
         sa.Column("encoder_id", sa.String(), nullable=True),
         sa.Column("external", sa.String(), nullable=True),
         sa.Column("dataset", sa.String(), nullable=False),
+        sa.Column("dataset_digest", sa.String(), nullable=False),
         sa.Column("task", sa.String(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("result", sa.JSON(none_as_null=True), nullable=False),
