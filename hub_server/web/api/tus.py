@@ -33,7 +33,7 @@ def check_tus(tus_resumable: Annotated[str, Header()] = "") -> None:
         raise WrongTusVersionError
 
 
-UsesTus = Depends(check_tus)
+UsesTus = Annotated[None, Depends(check_tus)]
 
 
 async def wrong_version(_request: Request, _error: Exception) -> Response:

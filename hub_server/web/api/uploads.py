@@ -72,20 +72,23 @@ def look(request: Request, upload_id: str, caller: FromSite) -> UploadBegun:
     )
 
 
-@router.head("/{upload_id}/{name}", dependencies=[tus.UsesTus])
-def offset(request: Request, upload_id: str, name: str, caller: FromSite) -> Response:
+@router.head("/{upload_id}/{name}")
+def offset(
+    request: Request, upload_id: str, name: str, caller: FromSite, _tus: tus.UsesTus
+) -> Response:
     """How much of a file is here."""
     hub, upload, file = _found(request, caller.site_id, upload_id, name)
     fields = _fields(hub, upload, upload.offset(file))
     return Response(headers={**fields, "Upload-Length": str(file.size)})
 
 
-@router.patch("/{upload_id}/{name}", dependencies=[tus.UsesTus], status_code=204)
+@router.patch("/{upload_id}/{name}", status_code=204)
 async def receive(
     request: Request,
     upload_id: str,
     name: str,
     caller: StreamFromSite,
+    _tus: tus.UsesTus,
     upload_offset: Annotated[str, Header()],
     content_type: Annotated[str, Header()] = "",
     upload_checksum: Annotated[str | None, Header()] = None,
