@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -48,12 +48,14 @@ class Act:
         Raises:
             ValueError: the details are no JSON, or the line is longer than `MAX_LINE_BYTES`.
         """
-        values = asdict(self) | {"time": self.time.strftime(_TIME)}
-        json.dumps(values, allow_nan=False)
-        line = canonical_json(values)
+        json.dumps(self.details, allow_nan=False)
+        line = self._canonical()
         if len(line) > MAX_LINE_BYTES:
             raise ValueError(f"an act of {len(line)} bytes")
         return line
+
+    def _canonical(self) -> bytes:
+        return canonical_json(vars(self) | {"time": self.time.strftime(_TIME)})
 
 
 def read_act(line: bytes, number: int) -> Act:
@@ -68,9 +70,8 @@ def read_act(line: bytes, number: int) -> Act:
     """
     try:
         values = json.loads(line)
-        time = datetime.strptime(values["time"], _TIME).replace(tzinfo=UTC)
-        act = Act(**{**values, "time": time})
-        if isinstance(act.details, dict) and act.sequence == number and act.to_line() == line:
+        act = Act(**values | {"time": datetime.fromisoformat(values["time"]).astimezone(UTC)})
+        if isinstance(act.details, dict) and act.sequence == number and act._canonical() == line:
             return act
     except _UNREADABLE as error:
         raise _no_act(number) from error
