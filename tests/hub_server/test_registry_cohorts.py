@@ -204,12 +204,12 @@ def test_cohorts_are_listed_by_state_and_site(registry: Registry) -> None:
 
 @pytest.mark.parametrize("wanted", ["", "aaaaaaa", "b" * 8, "a%", "________", "A" * 64])
 def test_a_cohort_is_found_by_eight_digits_that_are_its_own(
-    registry: Registry, wanted: str
+    sqlite_registry: Registry, wanted: str
 ) -> None:
-    with registry.session() as session:
+    with sqlite_registry.session() as session:
         site = a_site(session)
         cohorts.receive(session, A, site, 1)
         cohorts.receive(session, "bbbbbbbb" + "0" * 56, site, 1)
         cohorts.receive(session, "bbbbbbbb" + "1" * 56, site, 1)
-    with pytest.raises(NotFoundError), registry.reading() as session:
+    with pytest.raises(NotFoundError), sqlite_registry.reading() as session:
         cohorts.find_cohort(session, wanted)

@@ -154,21 +154,21 @@ def test_a_key_belongs_to_one_site_for_ever(
 
 
 @pytest.mark.parametrize("name", ["", "../etc", "<b>", "K‮öln", " Köln", "Ko\u0308ln", "a" * 65])
-def test_a_name_that_may_not_be_shown_is_refused(registry: Registry, name: str) -> None:
-    with pytest.raises(SettingsError), registry.session() as session:
+def test_a_name_that_may_not_be_shown_is_refused(sqlite_registry: Registry, name: str) -> None:
+    with pytest.raises(SettingsError), sqlite_registry.session() as session:
         sites.invite(session, name)
 
 
 @pytest.mark.parametrize("name", ["UNIKLINIK KÖLN", "Uniklinik köln", "Ｕniklinik Köln"])
-def test_a_name_that_reads_as_a_members_is_refused(registry: Registry, name: str) -> None:
-    invited(registry)
-    with pytest.raises(StateError, match="Uniklinik Köln"), registry.session() as session:
+def test_a_name_that_reads_as_a_members_is_refused(sqlite_registry: Registry, name: str) -> None:
+    invited(sqlite_registry)
+    with pytest.raises(StateError, match="Uniklinik Köln"), sqlite_registry.session() as session:
         sites.invite(session, name)
 
 
-def test_a_name_in_the_letters_of_another_script_is_refused(registry: Registry) -> None:
-    invited(registry, "COMET")
-    with pytest.raises(StateError, match="COMET"), registry.session() as session:
+def test_a_name_in_the_letters_of_another_script_is_refused(sqlite_registry: Registry) -> None:
+    invited(sqlite_registry, "COMET")
+    with pytest.raises(StateError, match="COMET"), sqlite_registry.session() as session:
         sites.invite(session, "СОМЕТ")  # all Cyrillic
 
 
@@ -176,12 +176,12 @@ def test_a_name_in_the_letters_of_another_script_is_refused(registry: Registry) 
     "pem", [b"", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"]
 )
 def test_what_is_no_key_is_refused_and_the_code_stays_good(
-    registry: Registry, key: Callable[[str], SiteKey], pem: bytes
+    sqlite_registry: Registry, key: Callable[[str], SiteKey], pem: bytes
 ) -> None:
-    code = invited(registry)
-    with pytest.raises(KeyFileError), registry.session() as session:
+    code = invited(sqlite_registry)
+    with pytest.raises(KeyFileError), sqlite_registry.session() as session:
         sites.join(session, code, "Uniklinik Köln", pem)
-    with registry.session() as session:
+    with sqlite_registry.session() as session:
         sites.join(session, code, "Uniklinik Köln", key("a").public_pem)
 
 
@@ -321,8 +321,10 @@ def test_revoking_voids_an_open_invitation(
         lambda session: sites.revoke(session, "Nobody", "x"),
     ],
 )
-def test_an_unknown_site_is_named(registry: Registry, act: Callable[[object], object]) -> None:
-    with pytest.raises(NotFoundError, match="Nobody"), registry.session() as session:
+def test_an_unknown_site_is_named(
+    sqlite_registry: Registry, act: Callable[[object], object]
+) -> None:
+    with pytest.raises(NotFoundError, match="Nobody"), sqlite_registry.session() as session:
         act(session)
 
 
