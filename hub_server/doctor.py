@@ -44,6 +44,7 @@ def examine(home: HubHome) -> list[Check]:
     except PixcellError as error:
         return [Check("settings", "fail", error.cause, error.remedy)]
     parts: dict[str, Callable[[HubHome, HubConfig], Check]] = {
+        "folder": _folder,
         "key": _key,
         "certificate": _certificate,
         "database": _database,
@@ -67,6 +68,14 @@ def _each(
         except OSError as error:
             where = error.filename or name
             yield Check(name, "fail", f"{where}: {error.strerror}", "check the path and its owner")
+
+
+def _folder(home: HubHome, _config: HubConfig) -> Check:
+    mode = stat.S_IMODE(home.folder.stat().st_mode)
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        remedy = f"run `chmod 700 {home.folder}`: others can read the database and the uploads"
+        return Check("folder", "warn", f"{home.folder} has mode {mode:04o}", remedy)
+    return Check("folder", "ok", str(home.folder))
 
 
 def _key(home: HubHome, _config: HubConfig) -> Check:
