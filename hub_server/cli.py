@@ -19,6 +19,7 @@ for command in (
     bundles.verify,
     server.init,
     server.serve,
+    server.doctor,
     members.invite,
     members.admit,
     members.decline,

@@ -39,6 +39,9 @@ __all__ = ["INTERRUPTED", "application", "output", "print_json", "run"]
 INTERRUPTED = 130
 _USAGE = 2
 _PIPE_WIDTH = 1000
+_OWN = {"pixcell_share", "site_agent", "hub_server"}
+_FAULT = "this is a fault of the program: run it again with --debug and report what it says"
+_INSTALL = "pip install -c constraints.txt '.[hub,train]' installs what hub and trainer need"
 
 
 def application(purpose: str, examples: str = "") -> typer.Typer:
@@ -95,14 +98,20 @@ def _run(app: typer.Typer, words: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         code = INTERRUPTED
     except Exception as error:
-        cause = f"unexpected {type(error).__name__}: {error}"
-        remedy = "this is a fault of the program: run it again with --debug and report what it says"
+        code_name, cause, remedy = _explained(error)
         _show_error(cause, remedy, debug)
-        return _report(as_json, 1, "unexpected", cause, remedy)
+        return _report(as_json, 1, code_name, cause, remedy)
     if code == INTERRUPTED:
         _show_error("stopped by Ctrl-C", "", debug)
         return _report(as_json, INTERRUPTED, "interrupted", "stopped by Ctrl-C")
     return code if isinstance(code, int) else 0
+
+
+def _explained(error: Exception) -> tuple[str, str, str]:
+    """Code, cause and remedy of an error that is none of ours: an extra is missing, or a fault."""
+    if isinstance(error, ModuleNotFoundError) and str(error.name).split(".")[0] not in _OWN:
+        return "not_installed", f"the package {error.name} is not installed", _INSTALL
+    return "unexpected", f"unexpected {type(error).__name__}: {error}", _FAULT
 
 
 def _report(as_json: bool, exit_code: int, code: str, cause: str, remedy: str = "") -> int:

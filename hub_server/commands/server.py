@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from hub_server.commands.options import Home, Json, show_fields
+from hub_server.commands.options import Home, Json, show_fields, show_rows
 from pixcell_share import console
 
 
@@ -67,3 +68,22 @@ def serve(
     settings = ServeSettings(host=host, port=port, behind_proxy=behind_proxy)
     out = console.output()
     serve_hub(place, settings, lambda address: out.print(f"the hub is at {address}  (Ctrl-C ends)"))
+
+
+def doctor(home: Home = None, as_json: Json = False) -> None:
+    """Say beforehand what would fail, each with its remedy. Exit 0 or 1.
+
+    Example: pixcell-hub doctor
+    """
+    from hub_server.doctor import examine
+    from hub_server.home import HubHome
+
+    checks = examine(HubHome.locate(home))
+    code = int(any(check.status == "fail" for check in checks))
+    if as_json:
+        found = [asdict(check) for check in checks]
+        console.print_json({"checks": found, "exit_code": code})
+    else:
+        rows = [(c.status, c.name, c.detail, c.remedy) for c in checks]
+        show_rows(("", "looked at", "found", "to do"), rows, "")
+    raise typer.Exit(code)

@@ -30,6 +30,8 @@ def app() -> typer.Typer:
             raise ReleaseRefusedError("near copies", "look at the report")
         if fault == "bug":
             raise ZeroDivisionError("a bug")
+        if fault == "extra":
+            raise ModuleNotFoundError("No module named 'fastapi'", name="fastapi")
         if fault == "interrupt":
             raise KeyboardInterrupt
         if fault == "partly":
@@ -57,6 +59,7 @@ def run(app: typer.Typer, *words: str) -> int:
         ("settings", 2, "settings"),
         ("refused", 4, "refused"),
         ("bug", 1, "unexpected"),
+        ("extra", 1, "not_installed"),
         ("interrupt", 130, "interrupted"),
     ],
 )
