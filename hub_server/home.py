@@ -24,7 +24,7 @@ from hub_server import tls
 from hub_server.config import HubConfig, read_config
 from hub_server.log import HubLog
 from hub_server.registry import DatabaseSettings, Registry, sqlite_url
-from hub_server.storage import Storage
+from hub_server.storage import Storage, open_storage
 from pixcell_share.bundles import SiteKey
 from pixcell_share.errors import KeyFileError
 from pixcell_share.files import atomic_write_text, storage_errors
@@ -209,4 +209,4 @@ class HubHome:
             SettingsError: the storage of the settings cannot be used.
         """
         config = config or self.config()
-        return Storage.open(config.storage or str(self.folder / "files"))
+        return open_storage(config.storage or str(self.folder / "files"))

@@ -21,8 +21,8 @@ from hub_server.intake.signers import check_label, signer_of
 from hub_server.intake_settings import IntakeSettings
 from hub_server.registry import Registry, Site
 from hub_server.registry.cohorts import Facts
+from hub_server.registry.columns import utc_now
 from hub_server.registry.sites import public_key
-from hub_server.registry.tables import utc_now
 from hub_server.storage import Storage
 from pixcell_share.bundles import SignedBundle, opened_bundle
 from pixcell_share.bundles._codec import MANIFEST_NAME, audit_statement, manifest_statement

@@ -16,7 +16,7 @@ from hub_server.intake.reasons import reason_of
 from hub_server.intake.signers import bundle_digest_of, signer_of
 from hub_server.registry import Cohort, CohortState, Site
 from hub_server.registry import cohorts as rows
-from hub_server.registry.tables import utc_now
+from hub_server.registry.columns import utc_now
 from pixcell_share.errors import BundleError
 
 OPERATOR = "operator"

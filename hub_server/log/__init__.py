@@ -12,6 +12,7 @@ from hub_server.log.proofs import (
     InclusionProof,
     prove_consistency,
     prove_inclusion,
+    read_proof,
 )
 from hub_server.log.verifying import VerifiedLog, verify_log
 
@@ -25,5 +26,6 @@ __all__ = [
     "prove_consistency",
     "prove_inclusion",
     "read_checkpoint",
+    "read_proof",
     "verify_log",
 ]

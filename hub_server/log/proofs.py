@@ -101,6 +101,18 @@ class ConsistencyProof:
         return older, newer
 
 
+def read_proof(text: str) -> InclusionProof | ConsistencyProof:
+    """A proof of either kind; nothing is trusted before its ``check``.
+
+    Raises:
+        HubLogError: it is neither.
+    """
+    try:
+        return InclusionProof.from_json(text)
+    except HubLogError:
+        return ConsistencyProof.from_json(text)
+
+
 def prove_inclusion(folder: Path, key: PublicKey, sequence: int) -> InclusionProof:
     """That the act with this number is in the log.
 

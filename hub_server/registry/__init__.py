@@ -5,22 +5,24 @@
 """
 
 from hub_server.registry.database import DatabaseSettings, Registry, sqlite_url
-from hub_server.registry.tables import (
-    Account,
-    Cohort,
+from hub_server.registry.states import (
     CohortState,
-    Encoder,
-    EncoderSource,
-    Evaluation,
-    Job,
     JobKind,
     JobState,
     KeyState,
     Role,
-    Site,
-    SiteKeyRow,
     SiteState,
     SourceRole,
+)
+from hub_server.registry.tables import (
+    Account,
+    Cohort,
+    Encoder,
+    EncoderSource,
+    Evaluation,
+    Job,
+    Site,
+    SiteKeyRow,
 )
 
 __all__ = [

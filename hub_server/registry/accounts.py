@@ -13,8 +13,10 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from hub_server.registry.columns import utc_now
 from hub_server.registry.database import Registry
-from hub_server.registry.tables import Account, Role, WebSession, utc_now
+from hub_server.registry.states import Role
+from hub_server.registry.tables import Account, WebSession
 from pixcell_share.bundles import check_name
 from pixcell_share.errors import NotFoundError, SettingsError, StateError
 

@@ -11,15 +11,9 @@ from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from hub_server.registry import lineage
-from hub_server.registry.tables import (
-    Cohort,
-    CohortModel,
-    CohortState,
-    Encoder,
-    Site,
-    TileDigest,
-    utc_now,
-)
+from hub_server.registry.columns import utc_now
+from hub_server.registry.states import CohortState
+from hub_server.registry.tables import Cohort, CohortModel, Encoder, Site, TileDigest
 from pixcell_share.errors import NotFoundError, StateError
 from pixcell_share.weights import ModelIdentity
 from pixcell_share.wire import Refusal

@@ -9,14 +9,8 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from hub_server.registry.tables import (
-    Cohort,
-    CohortState,
-    Encoder,
-    EncoderSource,
-    Evaluation,
-    SourceRole,
-)
+from hub_server.registry.states import CohortState, SourceRole
+from hub_server.registry.tables import Cohort, Encoder, EncoderSource, Evaluation
 from pixcell_share.bundles import check_name
 from pixcell_share.errors import NotFoundError, SettingsError, StateError
 

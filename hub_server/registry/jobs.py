@@ -21,7 +21,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from hub_server.registry.tables import Job, JobKind, JobState, utc_now
+from hub_server.registry.columns import utc_now
+from hub_server.registry.states import JobKind, JobState
+from hub_server.registry.tables import Job
 from pixcell_share.errors import NotFoundError, StateError
 
 

@@ -21,14 +21,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from hub_server.registry.tables import (
-    Invite,
-    KeyState,
-    Site,
-    SiteKeyRow,
-    SiteState,
-    utc_now,
-)
+from hub_server.registry.columns import utc_now
+from hub_server.registry.states import KeyState, SiteState
+from hub_server.registry.tables import Invite, Site, SiteKeyRow
 from pixcell_share.bundles import PublicKey, check_name
 from pixcell_share.bundles._lookalikes import skeleton
 from pixcell_share.bundles.keys import parse_public_key

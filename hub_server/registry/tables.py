@@ -6,160 +6,22 @@ All changes of state go through the functions beside this file, never through th
 
 from __future__ import annotations
 
-import uuid
-from datetime import UTC, datetime
-from enum import StrEnum
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    CheckConstraint,
-    DateTime,
-    Dialect,
-    Enum,
-    ForeignKey,
-    Index,
-    MetaData,
-    String,
-    TypeDecorator,
+from sqlalchemy import CheckConstraint, ForeignKey, Index
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from hub_server.registry.columns import Base, new_id, utc_now
+from hub_server.registry.states import (
+    CohortState,
+    JobKind,
+    JobState,
+    KeyState,
+    Role,
+    SiteState,
+    SourceRole,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
-
-_CONSTRAINT_NAMES = {
-    "ix": "ix_%(column_0_label)s",
-    "uq": "uq_%(table_name)s_%(column_0_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-    "pk": "pk_%(table_name)s",
-}
-
-
-class SiteState(StrEnum):
-    """Where a site stands."""
-
-    INVITED = "invited"
-    PENDING = "pending"
-    ACTIVE = "active"
-    REVOKED = "revoked"
-
-
-class KeyState(StrEnum):
-    """Where a site's key stands; only an active one signs what the hub takes in."""
-
-    PENDING = "pending"
-    ACTIVE = "active"
-    RETIRED = "retired"
-    REVOKED = "revoked"
-
-
-class Role(StrEnum):
-    """What a person may do. A site is no account: it signs each request with its key."""
-
-    OPERATOR = "operator"
-    """Changes everything."""
-    AUDITOR = "auditor"
-    """Reads everything, changes nothing."""
-    RESEARCHER = "researcher"
-    """Reads accepted cohorts, encoders and results."""
-
-
-class CohortState(StrEnum):
-    """Where a cohort stands; `hub_server.registry.cohorts.TRANSITIONS` says what may follow."""
-
-    UPLOADED = "uploaded"
-    QUARANTINED = "quarantined"
-    VERIFIED = "verified"
-    ACCEPTED = "accepted"
-    REJECTED = "rejected"
-    WITHDRAWN = "withdrawn"
-
-
-class SourceRole(StrEnum):
-    """What the tiles were that an encoder was trained on."""
-
-    REAL = "real"
-    SYNTHETIC = "synthetic"
-
-
-class JobKind(StrEnum):
-    """What a job does."""
-
-    TRAIN = "train"
-    EVALUATE = "evaluate"
-    INTAKE = "intake"
-
-
-class JobState(StrEnum):
-    """Where a job stands."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-class UtcTime(TypeDecorator[datetime]):
-    """A time with its zone, also in SQLite, which knows none."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """To UTC; a time without a zone is a mistake of the caller."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a time without a zone")
-        value = value.astimezone(UTC)
-        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """As UTC."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-def utc_now() -> datetime:
-    """This moment."""
-    return datetime.now(UTC)
-
-
-def new_id() -> str:
-    """A random id, 32 hex digits."""
-    return uuid.uuid4().hex
-
-
-def _choice(kind: type[StrEnum]) -> Enum:
-    """The values of ``kind`` as texts, checked by the database."""
-    return Enum(
-        kind,
-        native_enum=False,
-        create_constraint=True,
-        length=16,
-        name=kind.__name__.lower(),
-        values_callable=lambda members: [member.value for member in members],
-    )
-
-
-_JSON_TYPES: tuple[Any, ...] = (dict[str, Any], dict[str, int], list[str])
-_CHOICES = (SiteState, KeyState, Role, CohortState, SourceRole, JobKind, JobState)
-_COLUMN_TYPES: dict[Any, Any] = {
-    datetime: UtcTime(),
-    int: BigInteger(),
-    str: String(),
-    **{kind: JSON(none_as_null=True) for kind in _JSON_TYPES},
-    **{kind: _choice(kind) for kind in _CHOICES},
-}
-
-
-class Base(DeclarativeBase):
-    """What all tables share."""
-
-    metadata = MetaData(naming_convention=_CONSTRAINT_NAMES)
-    type_annotation_map = _COLUMN_TYPES
 
 
 class Site(Base):

@@ -12,7 +12,7 @@ import pytest
 from hub_server.home import HubHome
 from hub_server.registry import DatabaseSettings, Registry, sqlite_url
 from hub_server.registry.accounts import AccountSettings
-from hub_server.registry.tables import Base
+from hub_server.registry.columns import Base
 from pixcell_share.bundles import SiteKey
 from tests.hub_server.postgres import INSTALL, PostgresServer
 from tests.hub_server.web_calls import BASE, CHEAP, SiteCaller, WebHub

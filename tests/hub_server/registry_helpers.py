@@ -7,7 +7,8 @@ from sqlalchemy.orm import Session
 from hub_server.registry import Cohort, Encoder, Site, SiteState, SourceRole, cohorts, encoders
 from hub_server.registry.cohorts import Facts
 from hub_server.registry.encoders import NewEncoder, Source
-from hub_server.registry.tables import KeyState, SiteKeyRow
+from hub_server.registry.states import KeyState
+from hub_server.registry.tables import SiteKeyRow
 from pixcell_share.weights import ModelIdentity
 
 KEY = "ce" * 32

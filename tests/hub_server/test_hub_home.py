@@ -323,6 +323,7 @@ def test_exports_are_pinned() -> None:
         "prove_consistency",
         "prove_inclusion",
         "read_checkpoint",
+        "read_proof",
         "verify_log",
     ]
     assert hub_server.registry.__all__ == [

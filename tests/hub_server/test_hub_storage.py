@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hub_server.storage import LocalStorage, ObjectStorage, Storage, Stored
+from hub_server.storage import LocalStorage, ObjectStorage, Storage, Stored, open_storage
 from pixcell_share.errors import NotFoundError, SettingsError, StorageError
 
 LARGE = bytes(range(256)) * (33 << 12)
@@ -45,7 +45,7 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Storage:
         monkeypatch.setenv(name, value)
     bucket = f"pixcell-{uuid.uuid4().hex}"
     boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=bucket)
-    return Storage.open(f"s3://{bucket}/prefix")
+    return open_storage(f"s3://{bucket}/prefix")
 
 
 @pytest.fixture(params=["local", "memory", "s3"])
@@ -53,7 +53,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     if request.param == "s3":
         found: Storage = request.getfixturevalue("s3")
         return found
-    return Storage.open(str(tmp_path / "files") if request.param == "local" else "memory:///")
+    return open_storage(str(tmp_path / "files") if request.param == "local" else "memory:///")
 
 
 def sha256(data: bytes) -> str:
@@ -193,7 +193,7 @@ def test_only_a_folder_has_paths(tmp_path: Path) -> None:
         storage.put("a/b", b"1")
     assert local.path("a/b").read_bytes() == b"1"
     assert memory.path("a/b") is None
-    assert Storage.open(f"file://{tmp_path}").get("a/b").read() == b"1"
+    assert open_storage(f"file://{tmp_path}").get("a/b").read() == b"1"
 
 
 def test_what_is_half_written_in_a_folder_is_not_listed(tmp_path: Path) -> None:
@@ -220,9 +220,9 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("url", ["gopher://x/y", "s3://", "://"])
 def test_a_url_of_no_store_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match="cannot be opened"):
-        Storage.open(url)
+        open_storage(url)
 
 
 def test_an_s3_without_the_bucket_is_named(s3: Storage) -> None:
     with pytest.raises(StorageError, match="no bucket"):
-        Storage.open("s3://no-such-bucket/prefix").put("a", b"1")
+        open_storage("s3://no-such-bucket/prefix").put("a", b"1")

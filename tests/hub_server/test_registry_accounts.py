@@ -12,7 +12,8 @@ from sqlalchemy import func, select, update
 
 from hub_server.registry import Account, Registry, Role, accounts
 from hub_server.registry.accounts import AccountSettings, LoggedIn
-from hub_server.registry.tables import WebSession, utc_now
+from hub_server.registry.columns import utc_now
+from hub_server.registry.tables import WebSession
 from pixcell_share.errors import NotFoundError, SettingsError, StateError
 
 PASSWORD = "correct horse battery"

@@ -25,7 +25,7 @@ from hub_server.registry import (
     sqlite_url,
     upgrading,
 )
-from hub_server.registry.tables import Base
+from hub_server.registry.columns import Base
 from pixcell_share.errors import DatabaseError, SettingsError, StateError
 from tests.hub_server.postgres import PostgresServer
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
 
-from hub_server.registry.tables import Base, UtcTime
+from hub_server.registry.columns import Base, UtcTime
 
 
 def _render(kind: str, item: Any, _context: AutogenContext) -> str | Literal[False]:
