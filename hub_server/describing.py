@@ -1,9 +1,10 @@
-"""A cohort in plain values, for the command line."""
+"""Things of the hub in plain values, for the command line."""
 
 from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
+from hub_server.log import Act, Checkpoint
 from hub_server.registry.cohorts import find_cohort
 from hub_server.registry.lineage import trained_on
 
@@ -37,3 +38,20 @@ def describe_cohort(session: Session, digest: str) -> dict[str, object]:
         "withdrawn_because": cohort.withdrawn_reason,
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def describe_proof(shown: Act | Checkpoint, log: Checkpoint) -> dict[str, object]:
+    """What a proof that holds has shown.
+
+    Args:
+        shown: the act that is in the log, or the checkpoint that the log has only grown from.
+        log: the checkpoint that the proof ends in.
+    """
+    if isinstance(shown, Checkpoint):
+        grown = f"from act {shown.size} to act {log.size} the log only grew"
+        return {"proof": grown, "root": log.root.hex()}
+    return {
+        "proof": f"act {shown.sequence} is in the log of {log.size} acts",
+        "act": f"{shown.act} by {shown.actor} on {shown.subject!r}, {shown.time:%Y-%m-%d %H:%M} UTC",
+        "root": log.root.hex(),
+    }

@@ -80,3 +80,58 @@ def verify(
     if found.older:
         fields["since"] = f"nothing of the first {found.older.size} acts was changed"
     show_fields(fields, as_json)
+
+
+@app.command()
+def prove(
+    act: Annotated[
+        int | None, typer.Option(help="Prove that this act, by its number, is in the log.")
+    ] = None,
+    since: Annotated[
+        Path | None, typer.Option(help="Prove that the log only grew since this checkpoint.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where the proof goes.")] = Path("proof.json"),
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Write a proof that can be checked without the log: `pixcell-hub log check`.
+
+    \b
+    pixcell-hub log prove --act 17
+    pixcell-hub log prove --since checkpoint-2026-10
+    """
+    from hub_server.home import HubHome
+    from hub_server.log import prove_consistency, prove_inclusion
+    from pixcell_share.bundles import load_public_key
+    from pixcell_share.errors import SettingsError
+    from pixcell_share.files import atomic_write_text
+
+    if (act is None) == (since is None):
+        raise SettingsError("nothing, or two things, to prove", "give --act or --since")
+    place = HubHome.locate(home)
+    key = load_public_key(place.public_key)
+    if since is not None:
+        text = prove_consistency(place.log_folder, key, since.read_bytes()).to_json()
+    else:
+        assert act is not None
+        text = prove_inclusion(place.log_folder, key, act).to_json()
+    atomic_write_text(out, text + "\n")
+    show_fields({"proof": out}, as_json)
+
+
+@app.command()
+def check(
+    proof: Annotated[Path, typer.Argument(help="A proof that the hub wrote.", exists=True)],
+    key: Annotated[Path, typer.Option(help="The hub's public key, hub.pub.")],
+    as_json: Json = False,
+) -> None:
+    """Check a proof; neither the log nor the hub is needed.
+
+    Example: pixcell-hub log check proof.json --key hub.pub
+    """
+    from hub_server.describing import describe_proof
+    from hub_server.log import read_proof
+    from pixcell_share.bundles import load_public_key
+
+    shown, log = read_proof(proof.read_text()).check(load_public_key(key))
+    show_fields(describe_proof(shown, log), as_json)
