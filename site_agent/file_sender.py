@@ -61,7 +61,7 @@ class FileSender:
                     repairs += error.reason in _CHANGED
                     if repairs > _MOST_REPAIRS:
                         raise
-                    offset = self._recover(path, error)
+                    offset = self._recover(file.name, offset, error)
                 self.on_offset(file.name, offset)
 
     def _timed(self, path: str, offset: int, data: bytes) -> int:
@@ -71,7 +71,7 @@ class FileSender:
         self.patience.progress()
         return end
 
-    def _recover(self, path: str, error: HubError) -> int:
+    def _recover(self, name: str, before: int, error: HubError) -> int:
         """Wait if it is worth it, and ask where to go on."""
         if self.stop.is_set():
             raise StoppedError
@@ -81,4 +81,7 @@ class FileSender:
             self.piece.failed()
             self.on_waiting(error)
             self.patience.wait(error)
-        return self.patience.ask(lambda: self.client.offset(path))
+        offset = self.patience.ask(lambda: self.client.offset(self.upload, name))
+        if offset > before:
+            self.patience.progress()
+        return offset

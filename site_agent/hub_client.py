@@ -70,9 +70,13 @@ class HubClient:
         kind = {} if document is None else {"Content-Type": "application/json"}
         return self._send(method, path, body, {**kind, **fields}, body)
 
-    def offset(self, path: str) -> int:
-        """How much of the file at ``path`` the hub has (tus HEAD); errors as of `call`."""
-        answer = self.call("HEAD", path, fields={"Tus-Resumable": "1.0.0"})
+    def offset(self, upload: str, name: str) -> int:
+        """How much of a file of an upload the hub has (tus HEAD); errors as of `call`."""
+        try:
+            answer = self.call("HEAD", f"{upload}/{name}", fields={"Tus-Resumable": "1.0.0"})
+        except HubUnreachableError:
+            # The answer to a HEAD has no body that could say why; another question has.
+            return int(self.call("GET", upload).json()["offsets"][name])
         return int(answer.headers["Upload-Offset"])
 
     def send_piece(self, path: str, offset: int, piece: bytes, stopped: Callable[[], bool]) -> int:
@@ -145,8 +149,6 @@ def _in_parts(piece: bytes, stopped: Callable[[], bool]) -> Iterator[bytes]:
 def _checked(answer: httpx.Response) -> httpx.Response:
     if answer.is_success:
         return answer
-    if answer.request.method == "HEAD" and answer.status_code == Refusal.NOT_FOUND.status:
-        raise UploadError("the hub has no such upload", "send it again", Refusal.NOT_FOUND)
     try:
         error = answer.json()["error"]
         reason = Refusal(error["code"])

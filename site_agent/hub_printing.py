@@ -1,4 +1,4 @@
-"""What `join`, `send` and `rotate-key` print. Apart, so that they start without torch."""
+"""What `join`, `send` and `rotate-key` print."""
 
 from __future__ import annotations
 

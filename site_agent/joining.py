@@ -91,6 +91,7 @@ def _give_key(client: HubClient, key: SiteKey, site: str, code: str | None) -> d
 
 def _await_admission(client: HubClient, key: SiteKey, patience: Patience) -> dict[str, Any]:
     while (status := patience.ask(lambda: _status(client, key)))["status"] == "pending":
+        patience.progress()
         patience.pause(_LOOK_EVERY_S)
     return status
 

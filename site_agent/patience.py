@@ -60,12 +60,9 @@ class Patience:
         """``question`` until the hub answers; errors as of `wait`."""
         while True:
             try:
-                answer = question()
+                return question()
             except HubError as error:
                 self.wait(error)
-            else:
-                self.progress()
-                return answer
 
     def pause(self, seconds: float) -> None:
         """Wait, but no longer than the caller does.

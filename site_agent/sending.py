@@ -95,6 +95,7 @@ def await_verdict(
         patience.pause(pause)
         pause = min(pause * 1.5, _LONGEST_LOOK_S)
         status = patience.ask(lambda: client.call("GET", path)).json()
+        patience.progress()
     return status
 
 

@@ -32,6 +32,8 @@ def error_response(error: HubError) -> JSONResponse:
     """An error as the API answers with it."""
     reason = refusal_of(error)
     headers = {"Retry-After": "5"} if reason in _WORTH_WAITING else {}
+    if reason in _WITH_UNREAD_BODY:
+        headers["Connection"] = "close"
     return JSONResponse({"error": {**error.diagnostics(), "code": reason}}, reason.status, headers)
 
 
@@ -44,6 +46,8 @@ def refusal_of(error: HubError) -> Refusal:
 
 
 _WORTH_WAITING = {Refusal.LOCKED, Refusal.DISK_FULL, Refusal.TOO_MANY, Refusal.UNAVAILABLE}
+_WITH_UNREAD_BODY = {Refusal.TOO_LARGE, Refusal.UNAVAILABLE}
+"""Nobody reads on to the end of a body that is too large, or that stands still."""
 
 
 def add_handlers(app: FastAPI, page: ErrorPage | None) -> None:
