@@ -50,8 +50,9 @@ def describe_proof(shown: Act | Checkpoint, log: Checkpoint) -> dict[str, object
     if isinstance(shown, Checkpoint):
         grown = f"from act {shown.size} to act {log.size} the log only grew"
         return {"proof": grown, "root": log.root.hex()}
+    when = f"{shown.time:%Y-%m-%d %H:%M} UTC"
     return {
         "proof": f"act {shown.sequence} is in the log of {log.size} acts",
-        "act": f"{shown.act} by {shown.actor} on {shown.subject!r}, {shown.time:%Y-%m-%d %H:%M} UTC",
+        "act": f"{shown.act} by {shown.actor} on {shown.subject!r}, {when}",
         "root": log.root.hex(),
     }
