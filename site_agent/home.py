@@ -6,6 +6,9 @@ The folder is ``--home``, else ``$PIXCELL_HOME``, else ``~/.pixcell-share``::
     site.pub    its public half: what a hub needs to verify the site's bundles
     site.toml   the site's label and its limits for a release
     ledger.jsonl, ledger.head   which patients took part in which release, signed
+    ledger.key  the site's first key, if it has another one now: the ledger stays with it
+    hub.json    the hub that the site joined
+    outbox/     what was sent, and what the hub signed about it
 """
 
 from __future__ import annotations
@@ -99,6 +102,11 @@ class SiteHome:
         return self.folder / "site.pub"
 
     @property
+    def ledger_key(self) -> Path:
+        """Where the key of the ledger lies, once the site's key was changed."""
+        return self.folder / "ledger.key"
+
+    @property
     def config_file(self) -> Path:
         """Where the site's label and limits lie."""
         return self.folder / "site.toml"
@@ -154,7 +162,8 @@ class SiteHome:
             key: the site's.
             at_least: an entry that it is known to have had.
         """
-        return Ledger(self.folder, key, at_least=at_least)
+        own = SiteKey.load(self.ledger_key) if self.ledger_key.exists() else key
+        return Ledger(self.folder, own, at_least=at_least)
 
     def _publish(self, key: SiteKey) -> None:
         atomic_write_text(self.public_key, key.public_pem.decode())

@@ -9,6 +9,7 @@ from rich.markup import escape
 from pixcell_share.console import output, print_json
 from pixcell_share.wire.fingerprints import readable
 from site_agent.joining import JoinOutcome
+from site_agent.rotating import RotationOutcome
 from site_agent.sending import SendOutcome
 
 
@@ -44,3 +45,15 @@ def show_sent(outcome: SendOutcome, as_json: bool) -> int:
     if outcome.summary is not None:
         out.print(f"summary   {outcome.summary}  (signed by the hub)")
     return outcome.exit_code
+
+
+def show_rotated(outcome: RotationOutcome, as_json: bool) -> None:
+    """The new fingerprint."""
+    if as_json:
+        print_json({**asdict(outcome), "exit_code": 0})
+        return
+    out = output()
+    out.print(f"the site's key was changed at {escape(outcome.hub)}, which retired the old one")
+    out.print(f"old fingerprint  {readable(outcome.old_key_id)}")
+    out.print(f"new fingerprint  {readable(outcome.key_id)}")
+    out.print("back up the new key; bundles from now on are signed with it")
