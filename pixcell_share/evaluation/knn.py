@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pixcell_share.errors import AuditError
 from pixcell_share.evaluation.metrics import balanced_accuracy, macro_f1
-from pixcell_share.evaluation.votes import knn_votes
+from pixcell_share.evaluation.votes import Voters
 from pixcell_share.privacy.bootstrap import DRAWS, Resample, share_of
 from pixcell_share.privacy.intervals import Estimate
 
@@ -116,4 +116,4 @@ def _predictions(train: Floats, labels: Ints, test: Floats, ks: Sequence[int]) -
             )
     if not len(test):
         return {k: np.empty(0, np.int64) for k in ks}
-    return knn_votes(train, labels, test, ks)
+    return Voters(train, labels).votes(test, ks)

@@ -17,7 +17,7 @@ from pixcell_share.evaluation.knn import KS
 from pixcell_share.evaluation.linear_probe import LinearProbeSettings, train_probe
 from pixcell_share.evaluation.metrics import estimates, macro_f1
 from pixcell_share.evaluation.simple_shot import SHOTS, draw_few_shot, simple_shot_votes
-from pixcell_share.evaluation.votes import knn_votes
+from pixcell_share.evaluation.votes import Voters
 from pixcell_share.privacy.intervals import Estimate
 
 
@@ -40,9 +40,10 @@ def knn(dataset: EmbeddedDataset) -> Outcome:
     Of equal ones the smallest; a k above the number of training tiles takes all of them.
     """
     train, val, test = dataset.train, dataset.val, dataset.test
-    found = knn_votes(train.embeddings, train.labels, val.embeddings, KS)
+    voters = Voters(train.embeddings, train.labels)
+    found = voters.votes(val.embeddings, KS)
     best = max(KS, key=lambda k: macro_f1(val.labels, found[k]))  # the first of equal ones
-    predicted = knn_votes(train.embeddings, train.labels, test.embeddings, (best,))[best]
+    predicted = voters.votes(test.embeddings, (best,))[best]
     return Outcome({"": estimates(test.labels, predicted)}, {"k": best}, {"": predicted})
 
 

@@ -18,7 +18,7 @@ from pixcell_share.evaluation.linear_probe import LinearProbeSettings, train_pro
 from pixcell_share.evaluation.metrics import estimates
 from pixcell_share.evaluation.protocols import knn
 from pixcell_share.evaluation.simple_shot import draw_few_shot, simple_shot_votes
-from pixcell_share.evaluation.votes import knn_votes
+from pixcell_share.evaluation.votes import Voters
 from tests.evaluation.evaluation_data import CLASSES, DIM, embedded_dataset, embedded_part
 from tests.evaluation.thunder_oracle import thunder
 
@@ -132,7 +132,7 @@ def test_votes_with_ties_and_copies(case: str, monkeypatch: pytest.MonkeyPatch) 
         disable_progress_bar=True, compute_ci=False,
     )  # fmt: skip
     monkeypatch.setattr("pixcell_share.evaluation.votes._SCORES_BYTES", 4 * len(rows) * 256)
-    found = knn_votes(rows, labels, wanted, KS)
+    found = Voters(rows, labels).votes(wanted, KS)
     for k in KS:
         assert theirs[k]["per_sample_pred"] == found[k].tolist(), k
 
