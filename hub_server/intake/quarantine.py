@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from typing import Any
 from pixcell_share.errors import StateError
 from pixcell_share.files import atomic_write_bytes, canonical_json, storage_errors
 from pixcell_share.wire import Refusal
+
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -87,14 +90,9 @@ class Quarantine:
             os.close(descriptor)
 
     def digests(self) -> list[str]:
-        """Bundles that are here."""
-        if not self.folder.is_dir():
-            return []
-        return sorted(
-            path.name
-            for path in self.folder.iterdir()
-            if path.is_dir() and not path.name.startswith(".")
-        )
+        """Bundles that something is here of, be it only the lock of a process that was killed."""
+        paths = self.folder.iterdir() if self.folder.is_dir() else ()
+        return sorted({found[0] for path in paths if (found := _DIGEST.search(path.name))})
 
     def _findings(self, digest: str) -> Path:
         return self.folder / f"{digest}.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hub_server.intake.signers import bundle_digest_of, signer_of
 from hub_server.registry import Cohort, CohortState, Site
 from hub_server.registry import cohorts as rows
 from hub_server.registry.columns import utc_now
-from pixcell_share.errors import BundleError
+from pixcell_share.errors import BundleError, StateError
 
 OPERATOR = "operator"
 _UNDER_WAY = (CohortState.UPLOADED, CohortState.QUARANTINED, CohortState.VERIFIED)
@@ -91,18 +92,21 @@ def intake_upload(
 
 
 def resume(home: HubHome) -> list[IntakeOutcome]:
-    """Finish what a crash interrupted in the quarantine, and clear what is left over there."""
+    """Finish what a crash interrupted in the quarantine, and clear what is left over there.
+
+    What another process is working on is left to it, and what was not moved here yet to whoever
+    calls `intake_folder` or `intake_upload` again.
+    """
+    outcomes = []
     with Intake.opened(home) as intake:
-        outcomes = []
         for digest in intake.quarantine.digests():
-            with intake.quarantine.locked(digest):
-                cohort = intake.find(digest)
+            with suppress(StateError), intake.quarantine.locked(digest):
+                cohort, bundle = intake.find(digest), intake.quarantine.bundle(digest)
                 if cohort is None or cohort.state not in _UNDER_WAY:
                     intake.quarantine.clear(digest)
-                else:
-                    source = intake.quarantine.bundle(digest)
-                    outcomes.append(_quarantine_and_run(intake, digest, source))
-        return outcomes
+                elif cohort.state is not CohortState.UPLOADED or bundle.is_dir():
+                    outcomes.append(_quarantine_and_run(intake, digest, bundle))
+    return outcomes
 
 
 def _signing_site(intake: Intake, manifest: bytes) -> Site:
