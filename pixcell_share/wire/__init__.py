@@ -1,6 +1,6 @@
 """What sites and hubs say to each other over HTTPS: signed requests and the hub's own statement.
 
-The protocol is described in ``docs/formats.md``.
+The protocol is described in ``docs/hub-api.md``.
 """
 
 from pixcell_share.wire.digests import content_digest, parse_content_digest
