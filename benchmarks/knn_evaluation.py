@@ -2,8 +2,8 @@
 
 100,000 training, 20,000 validation and 20,000 test embeddings of 768 numbers, made up: 180 kinds of
 tissue in 9 classes, a spectrum that falls with the number of the component, as encoders' do, and
-wrong labels for a tenth. Each classifier has the whole protocol of a data set to go through: k on the
-validation part among eight, then the test part with it, then the figures with their intervals.
+wrong labels for a tenth. Both go through the whole protocol: k on the validation part among eight,
+then the test part with it, then the figures with their intervals.
 
 Thunder (``topk_retrieval``, ``compute_metrics``) and ours take turns, part by part of the queries,
 in this process, so that both meet the same load. Its search is called with 10,000 queries a product
@@ -20,7 +20,6 @@ Writes benchmarks/results/knn_evaluation_<machine>.json, but for --scale below 1
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import time
 import warnings
@@ -34,10 +33,9 @@ from _results import write_result
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tests.evaluation.thunder_oracle import thunder
-
 from pixcell_share.evaluation import KS, METRICS, estimates, macro_f1
 from pixcell_share.evaluation.votes import Voters
+from tests.evaluation.thunder_oracle import thunder
 
 TRAIN, QUERIES, DIM, CLASSES, KINDS = 100_000, 20_000, 768, 9, 180
 PARTS = 4
@@ -46,6 +44,8 @@ PACKAGES = ("numpy", "scipy", "torch", "scikit-learn", "thunder-bench")
 
 
 class Tiles(NamedTuple):
+    """Embeddings (N, D) and classes (N,)."""
+
     embeddings: NDArray[np.float32]
     labels: NDArray[np.int64]
 
@@ -62,6 +62,7 @@ class MadeUp:
         self._mean = rng.standard_normal(DIM).astype(np.float32) * self._spectrum.std()
 
     def draw(self, count: int, seed: int) -> Tiles:
+        """Some tiles."""
         rng = np.random.default_rng(seed)
         kinds = rng.integers(0, KINDS, count)
         noise = NOISE * rng.standard_normal((count, DIM), dtype=np.float32) * self._spectrum
@@ -77,6 +78,7 @@ class Clock:
         self.turns: dict[str, list[tuple[str, float, float]]] = {"thunder": [], "ours": []}
 
     def time(self, who: str, step: str, work: Callable[[], Any]) -> Any:
+        """What ``work`` gives; its time is noted."""
         began, worked = time.perf_counter(), time.process_time()
         result = work()
         spent = time.perf_counter() - began, time.process_time() - worked
@@ -85,6 +87,7 @@ class Clock:
         return result
 
     def total(self, who: str, column: int) -> float:
+        """Seconds (column 1) or processor seconds (2) of all turns."""
         return sum(turn[column] for turn in self.turns[who])
 
     def ratios(self, column: int) -> dict[str, float]:
@@ -94,10 +97,8 @@ class Clock:
             {step: [t[column] for t in turns if t[0] == step] for step in steps}
             for turns in self.turns.values()
         )
-        return {
-            step: round(statistics.median(a / b for a, b in zip(theirs[step], ours[step], strict=True)), 2)  # noqa: E501  # fmt: skip
-            for step in steps
-        }
+        ratios = {step: np.divide(theirs[step], ours[step]) for step in steps}
+        return {step: round(float(np.median(each)), 2) for step, each in ratios.items()}
 
 
 def votes_of(found: dict[int, dict[str, Any]], ks: tuple[int, ...]) -> dict[int, list[int]]:

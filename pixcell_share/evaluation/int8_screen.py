@@ -61,7 +61,7 @@ class Int8Screen:
         # Numerical Algorithms, 2002, eq. 3.5, for each of their D numbers.
         self._rotating = 2 * math.sqrt(dim) * dim * 2.0**-24
         turned, highest = self._turn(keys)
-        self._step = highest / _TOP
+        self._step = max(highest / _TOP, 1e-9)  # above 0 also where all keys are equal
         self._rounded = torch.empty(turned.shape, dtype=torch.int8)
         self._longest = 0.0  # norm of a rounded key
         for start in range(0, len(keys), CHUNK):

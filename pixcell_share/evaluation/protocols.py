@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pixcell_share.errors import SettingsError
+from pixcell_share.errors import DataError, SettingsError
 from pixcell_share.evaluation.embedded import EmbeddedDataset, Ints
 from pixcell_share.evaluation.knn import KS
 from pixcell_share.evaluation.linear_probe import LinearProbeSettings, train_probe
@@ -85,7 +85,13 @@ def run_task(task: str, dataset: EmbeddedDataset) -> Outcome:
 
     Raises:
         SettingsError: there is no such task.
+        DataError: the test part is one tile, or a class has too few tiles for the task.
     """
     if task not in TASKS:
         raise SettingsError(f"there is no task {task!r}", f"choose one of {', '.join(TASKS)}")
+    if len(dataset.test) < 2:
+        raise DataError(
+            f"{dataset.name} has one test tile, and no interval can be computed",
+            "give more test tiles",
+        )
     return TASKS[task](dataset)

@@ -83,15 +83,13 @@ def _nearest_class(support: Singles, labels: Ints, test: Singles) -> Ints:
     names = list(dict.fromkeys(labels.tolist()))
     means = unit_rows(np.stack([centred[labels == name].mean(axis=0) for name in names]))
     similarities = np.dot(unit_rows(test - centre), means.T)
-    return np.array(names, np.int64)[_last_of_equals(similarities)]
+    return np.array(names, np.int64)[_highest(similarities)]
 
 
-def _last_of_equals(values: NDArray[np.float32]) -> Ints:
-    """(M,) column of the highest value of each line; of equal ones the last.
-
-    Thunder sorts ascending and turns the order round. So few numbers as classes are sorted by
-    insertion, which leaves equal ones in their order.
-    """
-    width = values.shape[1]
-    last: Ints = width - 1 - values[:, ::-1].argmax(axis=1)
-    return last
+def _highest(values: NDArray[np.float32]) -> Ints:
+    """(M,) column of the highest value of each line; of equal ones the one that Thunder takes."""
+    best: Ints = values.argmax(axis=1)
+    ties = (values == values.max(axis=1, keepdims=True)).sum(axis=1) > 1
+    for line in np.flatnonzero(ties):
+        best[line] = values[line].argsort()[-1]
+    return best

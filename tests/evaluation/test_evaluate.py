@@ -25,6 +25,7 @@ from pixcell_share.evaluation import (
 from pixcell_share.evaluation.embedded import PARTS
 from pixcell_share.evaluation.embedding_files import read_thunder_part, write_thunder_part
 from pixcell_share.evaluation.extract import cache_folder
+from pixcell_share.evaluation.simple_shot import draw_few_shot
 from pixcell_share.privacy.intervals import Estimate
 from tests.evaluation.evaluation_data import embedded_dataset, write_pictures
 
@@ -154,6 +155,10 @@ def test_what_cannot_be_evaluated(pictures: ImageDataset) -> None:
         evaluate(None, pictures)
     with pytest.raises(SettingsError, match="there is no task"):
         evaluate(None, embedded_dataset(), task="guess")
+    with pytest.raises(DataError, match="one test tile"):
+        evaluate(None, embedded_dataset(test=1))
+    with pytest.raises(DataError, match="a class has 1 training tiles, fewer than 2"):
+        draw_few_shot(np.array([0, 0, 1]), (2,))
 
 
 @pytest.mark.parametrize("spoil", ["schema", "figures", "sizes"])
