@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
@@ -42,13 +43,20 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> SiteHome:
+@pytest.fixture(scope="session")
+def founded(tmp_path_factory: pytest.TempPathFactory) -> SiteHome:
     """A site whose limits suit two slides and an untrained encoder, to which all look alike."""
-    home = SiteHome(tmp_path / "site")
+    home = SiteHome(tmp_path_factory.mktemp("founded") / "site")
     home.initialise("test-site")
     home.config_file.write_text(SITE_TOML)
     return home
+
+
+@pytest.fixture
+def site(tmp_path: Path, founded: SiteHome) -> SiteHome:
+    """`founded`, before its first release. The key is the same, and so are its bundles."""
+    shutil.copytree(founded.folder, tmp_path / "site")
+    return SiteHome(tmp_path / "site")
 
 
 @dataclass
@@ -80,6 +88,18 @@ class MainJob:
     def __call__(self, slides: Path, *more: object, **options: Any) -> Finished:
         """Run it to its end."""
         return self.start(slides, *more, **options).wait()
+
+
+@pytest.fixture(scope="session")
+def unbroken(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, founded: SiteHome, phantoms: Path
+) -> dict[str, Any]:
+    """What a job on `phantoms` comes to that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    shutil.copytree(founded.folder, folder / "site")
+    done = MainJob(folder, tiny_model, SiteHome(folder / "site"))(phantoms)
+    assert done.code == 0, done.err
+    return done.json
 
 
 @pytest.fixture

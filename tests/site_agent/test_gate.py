@@ -51,25 +51,42 @@ def on_tiles(job: MainJob, tiles: Path, *more: object, out: Path | None = None) 
     return run(job.folder / "log-tiles", *words)
 
 
+@pytest.fixture(scope="session")
+def passed(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, founded: SiteHome, tiles: Path
+) -> Path:
+    """A folder with a run on `tiles` that passed, and its site."""
+    folder = tmp_path_factory.mktemp("passed")
+    shutil.copytree(founded.folder, folder / "site")
+    done = on_tiles(MainJob(folder, tiny_model, SiteHome(folder / "site")), tiles)
+    assert done.code == 0, done.err
+    return folder
+
+
+@pytest.fixture
+def released(synthesize: MainJob, passed: Path) -> MainJob:
+    """`passed`, for a test to do with as it likes."""
+    shutil.rmtree(synthesize.site.folder)
+    for folder in ("run", "site"):
+        shutil.copytree(passed / folder, synthesize.folder / folder)
+    return synthesize
+
+
 @pytest.mark.slow
-def test_copies_planted_by_hand_are_refused_and_shown(
-    tiles: Path, synthesize: MainJob, tmp_path: Path
-) -> None:
+def test_copies_planted_by_hand_are_refused_and_shown(released: MainJob, tiles: Path) -> None:
     """The same cohort passes without them, and is refused with them, by a stated figure."""
-    made = on_tiles(synthesize, tiles)
-    assert made.code == 0, made.err
-    cohort = tmp_path / "cohort" / "tissue"
+    cohort = released.folder / "cohort" / "tissue"
     cohort.mkdir(parents=True)
-    with h5py.File(synthesize.out / "bundle" / "shard-00000.h5") as shard:
+    with h5py.File(released.out / "bundle" / "shard-00000.h5") as shard:
         for number, image in enumerate(shard["images"]):
             Image.fromarray(image).save(cohort / f"synthetic-{number}.png")
-    clean = audit(synthesize, cohort.parent)
+    clean = audit(released, cohort.parent)
     assert (clean.code, clean.json["verdict"]) == (0, "PASS"), clean.err
 
     for number in range(3):
         copy = np.rot90(np.asarray(Image.open(tiles / f"pat-0{number}-1.png")), number)
         Image.fromarray(copy).save(cohort / f"planted-{number}.png")
-    refused = audit(synthesize, cohort.parent)
+    refused = audit(released, cohort.parent)
     assert (refused.code, refused.json["verdict"]) == (4, "REFUSE")
     found = {test["name"]: test for test in refused.json["tests"]}["near_copies_in_pixels"]
     assert not found["passed"] and found["figures"]["near_copies"] == 3
@@ -88,12 +105,11 @@ def audit(job: MainJob, cohort: Path) -> Finished:
 
 
 @pytest.mark.slow
-def test_an_audit_with_another_seed_repeats_the_verdict(tiles: Path, synthesize: MainJob) -> None:
-    assert on_tiles(synthesize, tiles).code == 0
-    words = ("--seed", 7, "--format", "json", "--home", synthesize.site.folder)
-    done = run(synthesize.folder / "log-seed", "audit", synthesize.out, *words)
+def test_an_audit_with_another_seed_repeats_the_verdict(released: MainJob) -> None:
+    words = ("--seed", 7, "--format", "json", "--home", released.site.folder)
+    done = run(released.folder / "log-seed", "audit", released.out, *words)
     assert (done.code, done.json["verdict"], done.json["seed"]) == (0, "PASS", 7)
-    assert (synthesize.out / "audit-seed-7.html").exists()
+    assert (released.out / "audit-seed-7.html").exists()
 
 
 @pytest.mark.slow
@@ -167,32 +183,27 @@ def test_the_ledger_refuses_one_release_too_many(
 
 
 @pytest.mark.slow
-def test_an_older_ledger_put_back_is_noticed(
-    tiles: Path, synthesize: MainJob, site: SiteHome
-) -> None:
-    assert on_tiles(synthesize, tiles).code == 0
+def test_an_older_ledger_put_back_is_noticed(released: MainJob, tiles: Path) -> None:
+    home = released.site
     for name in ("ledger.jsonl", "ledger.head"):
-        (site.folder / name).unlink()
-    site.config_file.write_text(SITE_TOML + "\n# limits that force a new release\n")
-    shutil.rmtree(synthesize.out / "bundle")
-    again = on_tiles(synthesize, tiles)
+        (home.folder / name).unlink()
+    home.config_file.write_text(SITE_TOML + "\n# limits that force a new release\n")
+    shutil.rmtree(released.out / "bundle")
+    again = on_tiles(released, tiles)
     assert again.code == 1
     assert again.json["error"]["code"] == "ledger"
 
 
 @pytest.mark.slow
-def test_the_hub_refuses_what_passes_its_own_limits(
-    tiles: Path, synthesize: MainJob, site: SiteHome, tmp_path: Path
-) -> None:
-    assert on_tiles(synthesize, tiles).code == 0
-    bundle = synthesize.out / "bundle"
-    words = ["verify", str(bundle), "--trust", str(site.public_key)]
+def test_the_hub_refuses_what_passes_its_own_limits(released: MainJob) -> None:
+    bundle, key = released.out / "bundle", released.site.public_key
+    words = ["verify", str(bundle), "--trust", str(key)]
     assert CliRunner().invoke(hub, words).exit_code == 0
     strict = CliRunner().invoke(hub, [*words, "--require", "patient_linkage.detectable<=0.3"])
     assert strict.exit_code != 0
     (bundle / "audit.dsse.json").unlink()
     with pytest.raises(BundleError):
-        verify_bundle(bundle, [load_public_key(site.public_key)])
+        verify_bundle(bundle, [load_public_key(key)])
 
 
 def test_the_encoder_that_conditions_cannot_audit(tiles: Path, synthesize: MainJob) -> None:

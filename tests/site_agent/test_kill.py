@@ -50,8 +50,7 @@ def test_kill_at_twenty_random_moments(synthesize: MainJob, phantoms: Path, tmp_
 
 
 @pytest.mark.slow
-def test_ctrl_c_loses_nothing(synthesize: MainJob, phantoms: Path, tmp_path: Path) -> None:
-    unbroken = synthesize(phantoms, out=tmp_path / "unbroken").json
+def test_ctrl_c_loses_nothing(synthesize: MainJob, phantoms: Path, unbroken: dict) -> None:
     running = synthesize.start(phantoms)
     while not list(synthesize.out.glob("work/draws/*/*.npy")):
         time.sleep(0.01)

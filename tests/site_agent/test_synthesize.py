@@ -63,17 +63,16 @@ def labels(table: Path) -> set[str]:
 
 @pytest.mark.slow
 def test_parts_done_apart_give_the_same_bytes(
-    phantoms: Path, synthesize: MainJob, tmp_path: Path
+    phantoms: Path, synthesize: MainJob, tmp_path: Path, unbroken: dict
 ) -> None:
-    whole = synthesize(phantoms, out=tmp_path / "whole").json
     for part in ("2/2", "1/2"):
         done = synthesize(phantoms, "--array", part, out=tmp_path / "parts")
         assert done.code == 0, done.err
         assert done.json["status"] == "part done"
         assert not (tmp_path / "parts" / "bundle").exists()
     joined = synthesize(phantoms, out=tmp_path / "parts").json
-    assert joined["digest"] == whole["digest"]
-    assert joined["counts"] == whole["counts"]
+    assert joined["digest"] == unbroken["digest"]
+    assert joined["counts"] == unbroken["counts"]
 
 
 @pytest.mark.slow
@@ -202,9 +201,8 @@ def test_a_slide_without_mpp_is_left_out_until_it_is_given(
 
 @pytest.mark.parametrize("limit", [60_000, 400_000])
 def test_a_full_disk_is_said_plainly_and_loses_nothing(
-    limit: int, phantoms: Path, synthesize: MainJob, tmp_path: Path
+    limit: int, phantoms: Path, synthesize: MainJob, unbroken: dict
 ) -> None:
-    unbroken = synthesize(phantoms, out=tmp_path / "unbroken").json
     full = synthesize(phantoms, file_limit=limit)
     assert full.code == 1
     assert full.json["error"]["code"] == "storage"
