@@ -464,7 +464,7 @@ def demo_slides(
     printing.show_paths("drew", paths, as_json)
 
 
-for command in (hub_commands.join, hub_commands.send):
+for command in (hub_commands.join, hub_commands.send, hub_commands.rotate_key):
     app.command()(command)
 
 

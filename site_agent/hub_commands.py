@@ -79,3 +79,17 @@ def send(
     with choose_view() as view:
         outcome = send_bundle(bundle, SiteHome.locate(home), view, settings)
     raise typer.Exit(show_sent(outcome, as_json))
+
+
+def rotate_key(give_up_after: GiveUp = None, home: Home = None, as_json: Json = False) -> None:
+    """Replace the site's key by a new one, which the old one signs for the hub.
+
+    The old key is kept beside. Bundles that it signed stay valid; new ones need the new key.
+
+    Example: pixcell-site rotate-key
+    """
+    from site_agent.home import SiteHome
+    from site_agent.hub_printing import show_rotated
+    from site_agent.rotating import rotate_key as rotate
+
+    show_rotated(rotate(SiteHome.locate(home), give_up_after_s=give_up_after), as_json)
