@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from pixcell_share.bundles import SiteKey
-from pixcell_share.errors import HubUnreachableError, MembershipError, UploadError
+from pixcell_share.errors import HubError, HubUnreachableError, MembershipError
 from pixcell_share.files import canonical_json
 from pixcell_share.wire import Refusal, SignedParts, content_digest, sign_request
 from site_agent.hub_link import HubLink, meet
@@ -157,7 +157,7 @@ def _checked(answer: httpx.Response) -> httpx.Response:
         raise _unreachable(f"HTTP {answer.status_code}") from unreadable
     if reason is Refusal.UNAVAILABLE:
         raise HubUnreachableError(cause, remedy, reason)
-    kind = MembershipError if reason in _MEMBERSHIP else UploadError
+    kind = MembershipError if reason in _MEMBERSHIP else HubError
     raise kind(cause, remedy, reason)
 
 

@@ -119,10 +119,27 @@ class Receiver:
                 raise disk_full() from error
             self._upload.touch()
 
-    def close(self) -> None:
-        """Unlock."""
+    def cut_off(self, data: bytes, at: int) -> None:
+        """End a request that broke off: keep what came, and let nothing come after.
+
+        Args:
+            data: the last bytes that came; a thread may be writing them, or have written them.
+            at: where they begin.
+
+        Raises:
+            UploadError: the disk is full.
+        """
         with self._turn:
-            os.close(self._descriptor)
+            if left := data[max(0, self.offset - at) :]:
+                self.write(left)
+            self.keep()
+            self.close()
+
+    def close(self) -> None:
+        """Unlock; may be repeated."""
+        with self._turn:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
             self._descriptor = -1  # nothing is written to what another file may become
 
     def _check_size(self, end: int) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from anyio import to_thread
 from fastapi import Request
-from starlette.types import Message
 
 from hub_server.uploads import Upload
 from hub_server.web.state import HubState
@@ -43,48 +42,48 @@ async def receive_request(
         HubError: the connection broke or stood still; what came is kept.
     """
 
-    async def work(function: Callable[[], T]) -> T:
-        return await to_thread.run_sync(function, limiter=hub.writers)
+    async def work(function: Callable[..., T], *words: Any) -> T:
+        return await to_thread.run_sync(function, *words, limiter=hub.writers)
 
-    receiver = await work(lambda: hub.uploads.receive(upload, file))
+    receiver = await work(hub.uploads.receive, upload, file)
+    held, at, more = bytearray(), begin, True
     try:
         receiver.expect(begin, sha1=any(name == "sha1" for name, _ in digests))
-        try:
-            async for block in _blocks(request, hub.uploads.settings.stall_s):
-                await work(lambda data=block: receiver.write(data))  # type: ignore[misc]
-        except UploadError:
-            raise
-        except BaseException:  # also that the hub stops, which cancels this task
-            await work(receiver.keep)
-            raise
-        return await work(lambda: receiver.accept(digests))
+        while more:
+            data, more = await _next(request, hub.uploads.settings.stall_s)
+            held += data
+            if len(held) >= BLOCK_BYTES or not more:
+                await work(receiver.write, bytes(held))
+                at += len(held)
+                held.clear()
+        return await work(receiver.accept, digests)
+    except UploadError:
+        raise
+    except HubError:
+        await work(receiver.cut_off, bytes(held), at)
+        raise
+    except asyncio.CancelledError:
+        receiver.cut_off(bytes(held), at)  # the hub stops: there is nobody to wait for
+        raise
     finally:
         receiver.close()
 
 
-async def _blocks(request: Request, stall_s: float) -> AsyncIterator[bytes]:
-    """The body in blocks; what came before a fault is given out before it is raised."""
-    held = bytearray()
-    more = True
-    while more:
-        message = await _next_message(request, stall_s)
-        if broken := message is None or message["type"] == "http.disconnect":
-            break
-        held += message.get("body", b"")
-        more = message.get("more_body", False)
-        if len(held) >= BLOCK_BYTES:
-            yield bytes(held)
-            held.clear()
-    if held:
-        yield bytes(held)
-    if broken:
-        raise HubError("the request broke off", "ask for the offset and go on", Refusal.UNAVAILABLE)
+async def _next(request: Request, stall_s: float) -> tuple[bytes, bool]:
+    """What comes next of a body, and whether there is more.
 
-
-async def _next_message(request: Request, stall_s: float) -> Message | None:
-    """What comes next; nothing if nothing comes for so long."""
+    Raises:
+        HubError: nothing came for so long, or the connection is gone.
+    """
     try:
         async with asyncio.timeout(stall_s):
-            return await request.receive()
-    except TimeoutError:
-        return None
+            message = await request.receive()
+    except TimeoutError as error:
+        raise _broke_off() from error
+    if message["type"] == "http.disconnect":
+        raise _broke_off()
+    return message.get("body", b""), message.get("more_body", False)
+
+
+def _broke_off() -> HubError:
+    return HubError("the request broke off", "ask for the offset and go on", Refusal.UNAVAILABLE)

@@ -125,6 +125,7 @@ def server_config(hub: HubState, app: Any, settings: ServeSettings) -> uvicorn.C
         lifespan="off",
         ws="none",
         http="h11",
+        loop="asyncio",
         h11_max_incomplete_event_size=_HEADER_BYTES,
         limit_concurrency=settings.connections,
         timeout_keep_alive=30,

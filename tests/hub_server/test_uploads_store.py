@@ -150,6 +150,23 @@ def test_what_came_of_a_request_that_broke_off_is_kept(uploads: UploadStore) -> 
     send(uploads, upload, SHARD, 123, files[SHARD][123:])
 
 
+@pytest.mark.parametrize("written", [100, 150, 200])
+def test_what_another_thread_was_writing_is_kept_once(uploads: UploadStore, written: int) -> None:
+    """The hub stops while a thread has written all, a part or nothing of the last bytes."""
+    files = make_files()
+    upload = uploads.begin(SITE, offer_for(files))
+    data = files[SHARD]
+    receiver = uploads.receive(upload, uploads.file(upload, SHARD))
+    receiver.write(data[:100])
+    if written > 100:
+        receiver.write(data[100:written])
+    receiver.cut_off(data[100:200], 100)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        receiver.write(data[100:200])  # a thread that comes too late
+    receiver.close()
+    assert upload.part(SHARD).read_bytes() == data[:200]
+
+
 def test_a_request_that_broke_off_after_the_last_byte_is_ended_by_one_byte(
     uploads: UploadStore,
 ) -> None:

@@ -35,6 +35,8 @@ class ThreadHub:
 
     home: HubHome
     port: int = 0
+    own_certificate: bool = True
+    """False: as if the certificate were that of a proxy before the hub."""
     _thread: threading.Thread | None = None
     _server: Server = field(init=False)
 
@@ -47,7 +49,7 @@ class ThreadHub:
             ready.set()
 
         def run() -> None:
-            hub = open_hub(self.home)
+            hub = open_hub(self.home, own_certificate=self.own_certificate)
             settings = ServeSettings(host="127.0.0.1", port=self.port, patience_s=1)
             self._server = Server(server_config(hub, create_app(hub), settings), on_ready)
             with Background(hub):

@@ -188,6 +188,21 @@ def test_somebody_in_between_gets_no_request_of_a_member(
     assert b"Signature" not in between.seen and b"cohorts" not in between.seen
 
 
+def test_where_a_proxy_has_the_certificate_an_authority_must_vouch_for_it(
+    site: SiteHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = HubHome(tmp_path / "hub")
+    home.initialise("Hub of the tests", "https://localhost:8443")
+    hub = ThreadHub(home, own_certificate=False).start()
+    with pytest.raises(HubTrustError, match="no authority"):
+        meet(url(hub), fingerprint(hub))
+    monkeypatch.setenv("SSL_CERT_FILE", str(home.certificate))
+    assert meet(url(hub), fingerprint(hub)).certificate == ""
+    admit(home, site, hub.port)
+    assert ask(hub, site, None).status == "active"
+    hub.stop()
+
+
 @pytest.mark.parametrize(
     "address", ["http://127.0.0.1:1", "127.0.0.1", "https://", "ftp://x", "https://h/path"]
 )

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from hub_server import tls
+from hub_server.acts import Acts
 from hub_server.home import HubHome
 from hub_server.log import verify_log
 from hub_server.registry import Cohort
@@ -21,6 +25,7 @@ from pixcell_share.bundles import BundleSummary, load_public_key, write_bundle
 from pixcell_share.errors import (
     BundleError,
     DigestError,
+    HubError,
     HubTrustError,
     HubUnreachableError,
     MembershipError,
@@ -30,8 +35,10 @@ from pixcell_share.progress import Advance
 from pixcell_share.wire import Refusal
 from site_agent.delivery import SendSettings
 from site_agent.home import SiteHome
+from site_agent.hub_client import HubClient
 from site_agent.hub_link import HubLink
 from site_agent.hub_printing import show_sent
+from site_agent.outbox import Outbox
 from site_agent.patience import Patience, StoppedError
 from site_agent.pieces import PieceSize
 from site_agent.sending import send
@@ -41,6 +48,7 @@ from tests.site_agent.cutting_proxy import CuttingProxy, some_cut
 from tests.site_agent.served_hub import ProcessHub, ThreadHub, admit
 
 TILES = 240
+PIECE = {"Content-Type": "application/offset+octet-stream", "Tus-Resumable": "1.0.0"}
 QUICK = SendSettings(give_up_after_s=60.0)
 
 
@@ -218,6 +226,39 @@ def test_a_connection_that_stands_still_is_given_up_and_what_came_is_kept(
     hub.stop()
 
 
+def _send_in_vain(client: HubClient, words: tuple[Any, ...]) -> None:
+    with suppress(HubError):
+        client._send(*words)
+
+
+def test_a_hub_that_stops_keeps_what_has_come(hub: ThreadHub, site: SiteHome, bundle: Path) -> None:
+    """A request is half done when the hub is asked to stop, and its site is silent."""
+    box = Outbox.open(site, bundle, site.load_key().public)
+    data = (bundle / "shard-00000.h5").read_bytes()
+    came, stopped = threading.Event(), threading.Event()
+
+    def half() -> Iterator[bytes]:
+        yield data[: len(data) // 2]
+        came.set()
+        stopped.wait(30)
+        raise httpx.WriteError("gone")
+
+    with HubClient(HubLink.load(site), site.load_key(), lambda _: None) as client:
+        upload = client.call("POST", "/uploads", box.offer.to_document()).json()["upload_id"]
+        path = f"/uploads/{upload}/shard-00000.h5"
+        fields = {"Content-Length": str(len(data)), "Upload-Offset": "0"} | PIECE
+        words = ("PATCH", path, data, fields, half())
+        sending = threading.Thread(target=_send_in_vain, args=(client, words))
+        sending.start()
+        assert came.wait(30)
+        time.sleep(0.3)
+        hub.stop()
+        stopped.set()
+        sending.join(30)
+        hub.start()
+        assert client.offset(f"/uploads/{upload}", "shard-00000.h5") == len(data) // 2
+
+
 def test_the_hub_may_move_and_renew_its_certificate(
     hub: ThreadHub, site: SiteHome, bundle: Path
 ) -> None:
@@ -270,8 +311,6 @@ def test_nothing_about_the_site_s_folders_reaches_the_hub(
     hub: ThreadHub, site: SiteHome, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[bytes] = []
-    from site_agent.hub_client import HubClient
-
     original = HubClient._send
 
     def noted(self: HubClient, method: str, path: str, body: bytes, fields: Any, *more: Any) -> Any:
@@ -299,8 +338,6 @@ def test_a_hub_that_does_not_answer_is_given_up_when_told_so(
 def test_a_revoked_site_is_told_and_does_not_try_for_ever(
     hub: ThreadHub, site: SiteHome, bundle: Path
 ) -> None:
-    from hub_server.acts import Acts
-
     with Acts.opened(hub.home, "operator") as acts:
         acts.revoke("hospital-a", "left")
     with pytest.raises(MembershipError) as told:
@@ -312,8 +349,6 @@ def test_a_revoked_site_is_told_and_does_not_try_for_ever(
 def test_what_is_no_whole_bundle_of_this_site_is_not_sent(
     hub: ThreadHub, site: SiteHome, bundle: Path, tmp_path: Path, fault: str
 ) -> None:
-    import shutil
-
     copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
     shard = copy / "shard-00002.h5"
     sender = site
