@@ -4,7 +4,8 @@
 
     queued ── claim ──> running ── finish ──> done
       ^                    │ ├───── fail ───> failed
-      └── lease ran out ───┘ └──── cancel ──> cancelled
+      └── release, ────────┘ └──── cancel ──> cancelled
+          lease ran out
 
 A worker that is killed stops its heartbeat; after the lease another one takes the job and goes on
 where the files are. A late worker finds that the job is not its own any more (`StateError`).
@@ -64,6 +65,8 @@ def claim(
     owner: str,
     kinds: Collection[JobKind] = tuple(JobKind),
     lease: LeaseSettings = LeaseSettings(),
+    *,
+    job_id: str | None = None,
 ) -> Job | None:
     """The oldest job that waits, or whose worker fell silent; now it is ``owner``'s.
 
@@ -72,6 +75,7 @@ def claim(
         owner: names the worker, uniquely.
         kinds: what it can do.
         lease: how long it may be silent.
+        job_id: this job alone; None is returned where it does not wait.
     """
     requeue_expired(session, lease)
     waiting = (
@@ -81,6 +85,8 @@ def claim(
         .limit(1)
         .with_for_update(skip_locked=True)  # SQLite has one writer at a time and needs none
     )
+    if job_id is not None:
+        waiting = waiting.where(Job.id == job_id)
     job = session.scalar(waiting)
     if job is None:
         return None
@@ -149,6 +155,16 @@ def fail(
     job.error = error
     again = retry and job.attempts < lease.attempts
     return _wait_again(job) if again else _end(job, JobState.FAILED)
+
+
+def release(session: Session, job_id: str, owner: str) -> Job:
+    """The worker was asked to stop, and others may go on; see `heartbeat` for what is raised.
+
+    The try does not count: a long training may be stopped any number of times.
+    """
+    job = _own(session, job_id, owner)
+    job.attempts -= 1
+    return _wait_again(job)
 
 
 def cancel(session: Session, job_id: str) -> Job:
