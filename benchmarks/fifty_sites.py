@@ -203,6 +203,7 @@ def measure(folder: Path, count: int, megabytes: int) -> dict[str, Any]:
         "seconds": round(seconds, 1),
         "megabytes_per_second": round(total / seconds / 1e6, 1),
         "pages": {
+            "paths": list(PAGES),
             "loads": len(times),
             "statuses": {str(status): n for status, n in reader.statuses.items()},
             "median_ms": round(statistics.median(times), 1),

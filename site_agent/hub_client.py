@@ -18,7 +18,7 @@ from site_agent.hub_link import HubLink, meet
 API = "/api/v1"
 _TIMEOUT = httpx.Timeout(120.0, connect=20.0)
 """For each single read or write, not for a request: a slow link is no dead one."""
-_WRITE_BYTES = 16 << 10
+_WRITE_BYTES = 64 << 10
 _MEMBERSHIP = {
     Refusal.UNKNOWN_KEY,
     Refusal.PENDING,
