@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hub_server.commands.options import ACTOR, Home, Json, Reason, show_fields, show_rows
 from pixcell_share import console
+
+if TYPE_CHECKING:
+    from hub_server.registry import Site as SiteRow
 
 Site = Annotated[str, typer.Argument(help="Name of the site.")]
 
@@ -99,11 +103,7 @@ def sites(home: Home = None, as_json: Json = False) -> None:
 
     registry = HubHome.locate(home).registry()
     with registry.reading() as session:
-        rows = [
-            (site.name, site.status.value, key.status.value if key else "", key and key.key_id)
-            for site in list_sites(session)
-            for key in (site.keys or [None])
-        ]
+        rows = list(_keys_of(list_sites(session)))
     registry.close()
     if as_json:
         names = ("site", "status", "key_status", "key_id")
@@ -116,3 +116,12 @@ def sites(home: Home = None, as_json: Json = False) -> None:
         shown,
         "no site yet: pixcell-hub invite SITE",
     )
+
+
+def _keys_of(sites: Iterable[SiteRow]) -> Iterator[tuple[str, str, str, str]]:
+    """Name and state of each site, with state and id of each of its keys, if it has one."""
+    for site in sites:
+        for key in site.keys:
+            yield site.name, site.status.value, key.status.value, key.key_id
+        if not site.keys:
+            yield site.name, site.status.value, "", ""
