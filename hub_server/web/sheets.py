@@ -63,9 +63,7 @@ def _make(registry: Registry, storage: Storage, cohort: Cohort, classes: int) ->
             storage.delete(_key(cohort, label))
 
 
-def _chosen(
-    storage: Storage, cohort: Cohort, classes: int
-) -> list[list[NDArray[np.uint8]]]:
+def _chosen(storage: Storage, cohort: Cohort, classes: int) -> list[list[NDArray[np.uint8]]]:
     """Up to twelve tiles (H, W, 3) of each class, spread over a shard."""
     chosen: list[list[NDArray[np.uint8]]] = [[] for _ in range(classes)]
     assert cohort.canonical is not None

@@ -1,5 +1,7 @@
-"""The pages of the hub, rendered on the server: they load nothing from elsewhere, and work without
-a script. A page reads the registry; a form goes through `hub_server.acts`, as the command line does.
+"""The pages of the hub, rendered on the server.
+
+They load nothing from elsewhere, and work without a script. A page reads the registry; a form goes
+through `hub_server.acts`, as the command line does.
 """
 
 from collections.abc import Sequence

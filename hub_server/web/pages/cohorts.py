@@ -59,8 +59,8 @@ def listed(
         chosen={"site": site, "state": state, "tissue": tissue, "terms": terms},
         sites=sorted({cohort.site.name for cohort in seen}),
         states=[state.value for state in CohortState] if reads_all(person) else [],
-        classes=sorted({name for cohort in seen for name in cohort.counts or {}}),
-        licences=sorted({name for cohort in seen for name in cohort.licences or []}),
+        class_names=sorted({name for cohort in seen for name in cohort.counts or {}}),
+        licence_names=sorted({name for cohort in seen for name in cohort.licences or []}),
         total=len(seen),
     )
 
