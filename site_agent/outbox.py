@@ -72,7 +72,8 @@ class Outbox:
                 "make the bundle again with `pixcell-site synthesize`",
                 Fault.DIGEST_WRONG,
             )
-        self.checked[file.name] = state
+        with self._turn:
+            self.checked[file.name] = state
         self.save()
 
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from hub_server.intake import finish_withdrawals, intake_upload, resume
 from hub_server.registry import Cohort, CohortState, Job, JobKind, jobs
 from hub_server.web.cohorts import in_intake
-from hub_server.web.failures import describe
+from hub_server.web.failures import describe, plain_cause
 from hub_server.web.state import HubState
 from pixcell_share.errors import HubError, PixcellError
 
@@ -85,7 +85,7 @@ class Background:
                 intake_upload(self._hub.home, job.settings)
         except PixcellError as error:
             _log.error("intake %s: %s", job.id[:8], error.code)
-            self._failed(job, error.cause)
+            self._failed(job, plain_cause(error))
         except Exception as error:
             _log.error("intake %s: %s", job.id[:8], describe(error))
             self._failed(job, "the intake failed; the fault is in the hub's log")

@@ -8,7 +8,7 @@ import traceback
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hub_server.web.errors import error_response
-from pixcell_share.errors import HubError
+from pixcell_share.errors import HubError, PixcellError
 from pixcell_share.wire import Refusal
 
 _log = logging.getLogger(__name__)
@@ -55,3 +55,8 @@ def describe(error: BaseException) -> str:
         for frame, line in traceback.walk_tb(error.__traceback__)
     ]
     return f"{type(error).__name__} at {' > '.join(places[-6:])}"
+
+
+def plain_cause(error: PixcellError) -> str:
+    """The cause of an error of the hub's own, without a folder of this machine."""
+    return "a file of the hub cannot be used" if "/" in error.cause else error.cause

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -17,6 +18,8 @@ from pixcell_share.wire import FileOffer, Refusal
 T = TypeVar("T")
 BLOCK_BYTES = 1 << 20
 """What is written at once; a connection holds no more in memory."""
+TURN_S = 0.25
+"""How long a connection is read before another has its turn."""
 
 
 async def receive_request(
@@ -46,13 +49,13 @@ async def receive_request(
         return await to_thread.run_sync(function, *words, limiter=hub.writers)
 
     receiver = await work(hub.uploads.receive, upload, file)
-    held, at, more = bytearray(), begin, True
+    body, at = _Body(request, hub.turns, hub.uploads.settings.stall_s), begin
+    held = body.held
     try:
         receiver.expect(begin, sha1=any(name == "sha1" for name, _ in digests))
-        while more:
-            data, more = await _next(request, hub.uploads.settings.stall_s)
-            held += data
-            if len(held) >= BLOCK_BYTES or not more:
+        while body.more:
+            await body.read()
+            if len(held) >= BLOCK_BYTES or not body.more:
                 await work(receiver.write, bytes(held))
                 at += len(held)
                 held.clear()
@@ -69,20 +72,47 @@ async def receive_request(
         receiver.close()
 
 
-async def _next(request: Request, stall_s: float) -> tuple[bytes, bool]:
-    """What comes next of a body, and whether there is more.
+class _Body:
+    """A request's body, read in turns.
 
-    Raises:
-        HubError: nothing came for so long, or the connection is gone.
+    Only so many connections are read at the same moment, each for a short while: a hundred that
+    pour in at once would keep every page waiting for all of them. What a connection brings while it
+    waits for its turn stays in the buffers of the system.
     """
-    try:
-        async with asyncio.timeout(stall_s):
-            message = await request.receive()
-    except TimeoutError as error:
-        raise _broke_off() from error
-    if message["type"] == "http.disconnect":
-        raise _broke_off()
-    return message.get("body", b""), message.get("more_body", False)
+
+    def __init__(self, request: Request, turns: asyncio.Semaphore, stall_s: float) -> None:
+        self._request, self._turns, self._stall_s = request, turns, stall_s
+        self._last_byte = time.monotonic()
+        self.held = bytearray()
+        """What came and is not written yet."""
+        self.more = True
+
+    async def read(self) -> None:
+        """Read for one turn, at most a block.
+
+        Raises:
+            HubError: nothing came for too long, or the connection is gone.
+        """
+        async with self._turns:
+            end = time.monotonic() + TURN_S
+            while self.more and len(self.held) < BLOCK_BYTES:
+                if (left := end - time.monotonic()) <= 0:
+                    return
+                await self._receive(left)
+
+    async def _receive(self, wait_s: float) -> None:
+        try:
+            async with asyncio.timeout(wait_s):
+                message = await self._request.receive()
+        except TimeoutError as error:
+            if time.monotonic() - self._last_byte > self._stall_s:
+                raise _broke_off() from error
+            return
+        if message["type"] == "http.disconnect":
+            raise _broke_off()
+        self.held += message.get("body", b"")
+        self.more = message.get("more_body", False)
+        self._last_byte = time.monotonic()
 
 
 def _broke_off() -> HubError:

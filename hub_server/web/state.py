@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -41,6 +42,8 @@ class HubState:
     """Failed logins, by address."""
     writers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(8))
     """Threads that write uploads and hash them, apart from those that answer pages."""
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))
+    """Uploads that are read from the network at the same moment, see `receiving`."""
     hashers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
     """Passwords that are checked at once: each takes argon2's memory."""
     notes: Notes = field(default_factory=Notes)
