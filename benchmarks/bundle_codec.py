@@ -1,7 +1,7 @@
 """Which form should tiles be kept in? Size, and rates of writing, verifying and random reading.
 
-Synthetic tiles of 256 px that `nano` draws from embeddings of a drawn demo slide. Each form holds
-the same tiles, and all give back the same pixels:
+The synthetic tiles of the demo's bundle (`make demo`), of 256 px, eight times over as a larger
+cohort would be read. Each form holds the same tiles, and all give back the same pixels:
 
 - `hdf5`: one contiguous dataset, as `write_bundle` writes shards;
 - `npy`: a plain array, as the hub keeps what it accepted;
@@ -12,7 +12,7 @@ Writing includes fsync; verifying is SHA-256 of the file and unpacking every til
 of single tiles from a mapped or open file that the system has cached. Turn by turn, medians over
 the rounds, one process.
 
-    python benchmarks/bundle_codec.py [--tiles 512] [--rounds 5]
+    python benchmarks/bundle_codec.py [--bundle demo/run/bundle] [--rounds 5]
 
 Writes benchmarks/results/bundle_codec_<machine>.json.
 """
@@ -36,13 +36,9 @@ import imagecodecs
 import numpy as np
 from _results import write_result
 from numpy.typing import NDArray
-from PIL import Image
-
-from pixcell_share.encoders import load_encoder
-from pixcell_share.pixcell import PixCell
-from pixcell_share.slides import draw_demo_slides
 
 TILE_PX = 256
+REPEATS = 8
 READS = 400
 Tiles = NDArray[np.uint8]
 Read = Callable[[int], Tiles]
@@ -106,7 +102,7 @@ class Npy(Form):
     @contextmanager
     def opened(self, path: Path) -> Iterator[Read]:
         """See `Form`."""
-        images = np.load(path.open("rb").name, mmap_mode="r")
+        images = np.load(path, mmap_mode="r")
         yield lambda place: np.array(images[place])
 
 
@@ -137,10 +133,10 @@ FORMS: tuple[Form, ...] = (Hdf5(), Npy(), Hdf5Deflate(), WebP())
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tiles", type=int, default=192)
+    parser.add_argument("--bundle", type=Path, default=Path("demo/run/bundle"))
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    tiles = drawn(options.tiles)
+    tiles = np.concatenate([tiles_of(options.bundle)] * REPEATS)
     rows: dict[str, list[dict[str, float]]] = {form.name: [] for form in FORMS}
     with tempfile.TemporaryDirectory() as work:
         for round_number in range(options.rounds):
@@ -187,20 +183,13 @@ def measure(form: Form, work: Path, tiles: Tiles, seed: int) -> dict[str, float]
     }
 
 
-def drawn(count: int) -> Tiles:
-    """uint8 (count, 256, 256, 3): what `nano` draws from tiles of a demo slide."""
-    encoder, model = load_encoder("nano"), PixCell.from_pretrained("nano")
-    with tempfile.TemporaryDirectory() as folder:
-        slide = np.asarray(Image.open(draw_demo_slides(Path(folder), count=1)[0]).convert("RGB"))
-    rows, columns = slide.shape[0] // TILE_PX, slide.shape[1] // TILE_PX
-    real = [
-        slide[y * TILE_PX : (y + 1) * TILE_PX, x * TILE_PX : (x + 1) * TILE_PX]
-        for y in range(rows)
-        for x in range(columns)
-    ]
-    tissue = [tile for tile in real if tile.std() > 12] or real
-    conditions = encoder.embed(np.stack([tissue[i % len(tissue)] for i in range(count)]))
-    return np.stack(list(model.generate(conditions, seeds=range(count))))
+def tiles_of(bundle: Path) -> Tiles:
+    """uint8 (N, 256, 256, 3): all tiles of a bundle."""
+    images = []
+    for path in sorted(bundle.glob("shard-*.h5")):
+        with h5py.File(path) as file:
+            images.append(file["images"][:])
+    return np.concatenate(images)
 
 
 if __name__ == "__main__":
