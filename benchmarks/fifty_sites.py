@@ -224,8 +224,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         result = measure(Path(folder), options.sites, options.mb, not options.no_wait)
     pages = result["pages"]
-    print(f"{result['arrived_whole']} of {result['sites']} arrived whole, after the intake: "
-          f"{result['after_intake']}; {result['connections_cut']} of {result['connections']} "
+    print(f"{result['arrived_whole']} of {result['sites']} arrived whole, cohorts: "
+          f"{result['cohorts']}; {result['connections_cut']} of {result['connections']} "
           f"connections were cut; {result['megabytes_per_second']} MB/s")  # fmt: skip
     print(f"pages: median {pages['median_ms']} ms, p95 {pages['p95_ms']} ms of {pages['loads']}")
     print(write_result("fifty_sites", result, PACKAGES))
