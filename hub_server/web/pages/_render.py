@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from hub_server.web.notes import NOTHING
 from hub_server.web.pages import _words, static
@@ -74,7 +75,8 @@ def _menu(person: Person | None) -> tuple[tuple[str, str], ...]:
 def environment() -> Environment:
     """The templates."""
     made = Environment(
-        loader=PackageLoader("hub_server.web", "templates"),
+        loader=FunctionLoader(_source),  # names no folder in what a fault leaves in the log
+        auto_reload=False,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -83,3 +85,7 @@ def environment() -> Environment:
     made.filters.update(_words.FILTERS)
     made.globals.update(static=static.address)
     return made
+
+
+def _source(name: str) -> str:
+    return (files("hub_server.web") / "templates" / name).read_text(encoding="utf-8")

@@ -25,7 +25,7 @@ from hub_server.web.state import hub_of
 from pixcell_share.errors import NotFoundError
 
 router = APIRouter(prefix="/cohorts", include_in_schema=False)
-Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
+Digest = Annotated[str, Path(max_length=64)]
 _OVER = (CohortState.REJECTED, CohortState.WITHDRAWN)
 _SUMMARY = "application/vnd.in-toto+json"
 
