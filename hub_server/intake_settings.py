@@ -11,8 +11,9 @@ from pixcell_share.errors import SettingsError
 class IntakeSettings:
     """Limits; shares are of a cohort's tiles, from 0 to 1. What lies below one is only noted."""
 
-    tiles: int = 5_000_000
-    """Tiles of one cohort. The intake keeps 24 bytes of each while it looks at them."""
+    tiles: int = 3_000_000
+    """Tiles of one cohort. The intake keeps 24 bytes of each while it looks at them, and about 150
+    of each while it books their digests: half a gigabyte in all."""
     key_days: float = 730.0
     """A site's key older than that signs nothing new: the site rotates it."""
     constant_share: float = 0.01

@@ -276,9 +276,9 @@ def _withdrawal(session: Session, cohort: Cohort) -> Withdrawal:
 
 def _replace_tile_digests(session: Session, cohort: str, digests: Iterable[bytes]) -> None:
     session.execute(delete(TileDigest).where(TileDigest.cohort_id == cohort))
-    rows = [{"cohort_id": cohort, "digest": digest} for digest in sorted(set(digests))]
-    if rows:
-        session.execute(insert(TileDigest), rows)
+    # In parts: a row as a dict takes far more than its digest.
+    for part in _parts(sorted(set(digests)), 10_000):
+        session.execute(insert(TileDigest), [{"cohort_id": cohort, "digest": d} for d in part])
 
 
 def _parts(digests: list[bytes], size: int = 500) -> Iterable[list[bytes]]:
