@@ -19,6 +19,7 @@ _TONES = {
     **dict.fromkeys(("queued", "invited", "retired", "withdrawn", "cancelled", "closed"), "quiet"),
 }
 _SIZES = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+_DIGEST, _BRIEF = 64, 90
 SHORT = 12
 """Digits of an id that are shown where there is little room."""
 
@@ -63,6 +64,18 @@ def short(text: str) -> Markup:
     return Markup('<code title="{}">{}</code>').format(text, text[:SHORT])
 
 
+def sentence(text: str) -> str:
+    """A cause or a remedy, which begin small and end without a point, as a sentence."""
+    return f"{text[:1].upper()}{text[1:]}{'' if text[-1:] in '.!?:' else '.'}"
+
+
+def brief(text: str) -> str:
+    """Digests by their first digits, other texts by their first words."""
+    if len(text) == _DIGEST and text.isalnum():
+        return f"{text[:SHORT]}…"
+    return text if len(text) <= _BRIEF else f"{text[:_BRIEF]}…"
+
+
 def plain_name(code: str) -> str:
     """A name of a program's as words: ``near_copies``, ``near copies``."""
     return code.replace("_", " ").replace(".", " ")
@@ -97,6 +110,8 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "size": size,
     "pill": pill,
     "short": short,
+    "sentence": sentence,
+    "brief": brief,
     "plain_name": plain_name,
     "figure": figure,
     "tenths": tenths,
