@@ -57,11 +57,20 @@ class Delivery:
             self._box.save()
             try:
                 self._send_files(begun)
-                return self._ask("POST", f"/uploads/{begun['upload_id']}/finish")
+                return self._finish(begun["upload_id"])
             except HubError as error:
                 if error.reason not in (Refusal.NOT_FOUND, Refusal.INCOMPLETE):
                     raise
                 self._view.say("the hub has given the upload up; it is begun again")
+
+    def _finish(self, upload_id: str) -> dict[str, Any]:
+        try:
+            return self._ask("POST", f"/uploads/{upload_id}/finish")
+        except HubError as error:
+            if error.reason != Refusal.NOT_FOUND:
+                raise
+        # An earlier answer was lost, and the hub has taken the bundle in meanwhile.
+        return self._ask("GET", f"/cohorts/{self._box.offer.bundle_digest}")
 
     def _send_files(self, begun: dict[str, Any]) -> None:
         total, offsets = self._box.offer.total_bytes, dict(begun["offsets"])

@@ -192,6 +192,33 @@ def test_a_site_that_is_interrupted_goes_on_where_it_was(
     assert 0 < outcome.bytes_sent < total - 15 * 4000
 
 
+def test_an_answer_that_was_lost_is_no_reason_to_send_all_again(
+    hub_home: HubHome, site: SiteHome, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub has rejected the bundle, and deleted it, before the site asks again."""
+    with hub_home.config_file.open("a") as file:
+        file.write('[require]\n"patient_linkage.residual" = "<=0.0001"\n')
+    hub = ThreadHub(hub_home).start()
+    admit(hub_home, site, hub.port)
+    original, lost = HubClient.call, 0
+
+    def losing(self: HubClient, method: str, path: str, *more: Any, **fields: Any) -> Any:
+        nonlocal lost
+        answer = original(self, method, path, *more, **fields)
+        if path.endswith("/finish") and not lost:
+            lost += 1
+            while list(hub_home.uploads.iterdir()):
+                time.sleep(0.05)
+            raise HubUnreachableError("the answer was lost")
+        return answer
+
+    monkeypatch.setattr(HubClient, "call", losing)
+    outcome = send(bundle, site, Quiet(), QUICK)
+    assert (lost, outcome.state) == (1, "rejected")
+    assert outcome.bytes_sent == sum(path.stat().st_size for path in bundle.iterdir())
+    hub.stop()
+
+
 def test_a_slow_link_is_no_dead_one(hub_home: HubHome, site: SiteHome, bundle: Path) -> None:
     """Each piece takes longer than the hub waits for a byte, and no byte takes so long."""
     with hub_home.config_file.open("a") as file:
