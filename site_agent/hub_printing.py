@@ -26,7 +26,9 @@ def show_joined(outcome: JoinOutcome, as_json: bool) -> None:
         out.print("[bold green]admitted[/]     send bundles with `pixcell-site send run/bundle`")
     else:
         out.print("[bold]pending[/]      read the fingerprint to the hub's operator, who then")
-        out.print(f"             admits the site: pixcell-hub admit {escape(outcome.site)!r}")
+        out.print(
+            f"             admits it: pixcell-hub admit {escape(outcome.site)!r} --fingerprint ..."
+        )
 
 
 def show_sent(outcome: SendOutcome, as_json: bool) -> int:
