@@ -1,4 +1,4 @@
-"""Where tiles come from: shards of HDF5, or a folder of pictures. Labels are never read."""
+"""Where tiles come from: shards of HDF5, arrays, or a folder of pictures. Labels are never read."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from pixcell_share.errors import DataError
+from pixcell_share.ssl.arrays import PATTERN, ArraySource
 
 Pixels = NDArray[np.uint8]
 Role = Literal["real", "synthetic"]
@@ -30,8 +31,9 @@ class SourceSettings:
     """One set of tiles, and what the encoder's card will say of it."""
 
     folder: Path
-    """Of HDF5 shards with ``images`` uint8 (N, H, W, 3) (a bundle, a canonical cohort), or of
-    pictures, also in folders inside. One HDF5 file is a source too."""
+    """Of HDF5 shards with ``images`` uint8 (N, H, W, 3) (a bundle), of such arrays as
+    ``images-*.npy`` (a cohort of the hub), or of pictures, also in folders inside. One HDF5 file is
+    a source too."""
     name: str = ""
     """For people; by default the folder's name."""
     role: Role = "real"
@@ -79,6 +81,8 @@ def open_source(settings: SourceSettings) -> TileSource:
     shards = sorted(path for pattern in _SHARDS for path in folder.glob(pattern))
     if shards:
         return ShardSource(settings, shards)
+    if arrays := sorted(folder.glob(PATTERN)):
+        return ArraySource(settings, arrays)
     pictures = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _PICTURES)
     if not pictures:
         raise DataError(
