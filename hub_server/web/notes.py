@@ -27,7 +27,7 @@ class Note:
     refused: bool = False
     """Whether the form was refused."""
     form: str = ""
-    """Which form of the page it belongs to."""
+    """Which form of the page it belongs to, to fill that in again or to show more about it."""
     values: Mapping[str, str] = field(default_factory=dict)
     """What is filled in again, or shown with the message."""
 

@@ -14,6 +14,8 @@ from hub_server.registry import DatabaseSettings, Registry, sqlite_url
 from hub_server.registry.accounts import AccountSettings
 from hub_server.registry.columns import Base
 from pixcell_share.bundles import SiteKey
+from tests.hub_server.page_calls import PageHub, build, copied
+from tests.hub_server.page_hub import Furnished
 from tests.hub_server.postgres import INSTALL, PostgresServer
 from tests.hub_server.web_calls import BASE, CHEAP, SiteCaller, WebHub
 
@@ -130,3 +132,17 @@ def other_key(tmp_path_factory: pytest.TempPathFactory) -> SiteKey:
 def member(web_hub: WebHub, key: SiteKey) -> SiteCaller:
     """The site ``hospital-a``, admitted."""
     return web_hub.member("hospital-a", key)
+
+
+@pytest.fixture(scope="session")
+def page_template(tmp_path_factory: pytest.TempPathFactory) -> tuple[HubHome, Furnished]:
+    """A hub with something on each page, to be copied."""
+    return build(tmp_path_factory.mktemp("pages"))
+
+
+@pytest.fixture
+def page_hub(page_template: tuple[HubHome, Furnished], tmp_path: Path) -> Iterator[PageHub]:
+    """A furnished hub that a test may change."""
+    hub = copied(page_template, tmp_path)
+    yield hub
+    hub.web.state.registry.close()
