@@ -114,9 +114,11 @@ def _explained(error: Exception) -> tuple[str, str, str]:
     return "unexpected", f"unexpected {type(error).__name__}: {error}", _FAULT
 
 
-def _report(as_json: bool, exit_code: int, code: str, cause: str, remedy: str = "") -> int:
+def _report(
+    as_json: bool, exit_code: int, code: str, cause: str, remedy: str = "", **more: str
+) -> int:
     if as_json:
-        error = {"code": code, "cause": cause, "remedy": remedy}
+        error = {"code": code, "cause": cause, "remedy": remedy, **more}
         print_json({"error": error, "exit_code": exit_code})
     return exit_code
 

@@ -171,6 +171,10 @@ class BundleError(PixcellError):
         super().__init__(cause, remedy)
         self.reason = reason
 
+    def diagnostics(self) -> dict[str, str]:
+        """With the reason."""
+        return {**super().diagnostics(), "reason": str(self.reason)}
+
 
 class SignatureError(BundleError):
     """No valid signature by a trusted key."""
