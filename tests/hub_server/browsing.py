@@ -75,7 +75,7 @@ class Visit:
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("request", self._request)
-        self.page.on("requestfailed", lambda sent: self.faults.append(f"failed: {sent.url}"))
+        self.page.on("requestfailed", self._failed)
 
     def go(self, path: str) -> None:
         """Open a page of the hub; it has to be there."""
@@ -106,6 +106,10 @@ class Visit:
     def _console(self, message: Any) -> None:
         if message.type in ("error", "warning"):
             self.faults.append(message.text)
+
+    def _failed(self, request: Any) -> None:
+        if request.failure != "net::ERR_ABORTED":  # the page was left before it had all
+            self.faults.append(f"{request.failure}: {request.url}")
 
     def _request(self, request: Any) -> None:
         if not request.url.startswith((self.base, "data:")):
@@ -161,6 +165,6 @@ def visiting(browser: Browser, base: str, **options: Any) -> Iterator[Visit]:
     try:
         visit = Visit(context.new_page(), base)
         yield visit
-        assert visit.faults == []
+        assert not visit.faults, visit.faults
     finally:
         context.close()

@@ -140,6 +140,16 @@ def page_template(tmp_path_factory: pytest.TempPathFactory) -> tuple[HubHome, Fu
     return build(tmp_path_factory.mktemp("pages"))
 
 
+@pytest.fixture(scope="session")
+def read_hub(
+    page_template: tuple[HubHome, Furnished], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PageHub]:
+    """A furnished hub that tests only look at."""
+    hub = copied(page_template, tmp_path_factory.mktemp("read"))
+    yield hub
+    hub.web.state.registry.close()
+
+
 @pytest.fixture
 def page_hub(page_template: tuple[HubHome, Furnished], tmp_path: Path) -> Iterator[PageHub]:
     """A furnished hub that a test may change."""

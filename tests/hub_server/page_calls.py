@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
 
@@ -18,6 +18,10 @@ from pixcell_share.bundles import SiteKey
 from tests.hub_server.page_hub import OPEN, SITE, Furnished, furnish, good_bundle
 from tests.hub_server.web_calls import BASE, CHEAP, Visitor, WebHub
 
+FOR_ALL = ("/", "/cohorts", "/encoders", "/leaderboard", "/jobs", "/account")
+FOR_READERS = ("/sites", "/withdrawals", "/log", "/accounts")
+"""Addresses of pages."""
+
 
 @dataclass
 class PageHub:
@@ -25,10 +29,17 @@ class PageHub:
 
     web: WebHub
     holds: Furnished
+    people: dict[Role, Reader] = field(default_factory=dict)
 
     def person(self, role: Role) -> Reader:
-        """Somebody who is logged in."""
-        return Reader(self.web.person(role))
+        """Somebody who is logged in; there is one of each role."""
+        if role not in self.people:
+            self.people[role] = Reader(self.web.person(role))
+        return self.people[role]
+
+    def stranger(self) -> Reader:
+        """Somebody who is not."""
+        return Reader(Visitor(self.web.browser(), ""))
 
 
 @dataclass
@@ -58,6 +69,19 @@ class Reader:
         answer = self.visitor.browser.post(path, data=sent)
         assert answer.status_code == 303, (path, answer.status_code, answer.text)
         return self.text(answer.headers["Location"])
+
+
+def all_pages(hub: PageHub) -> list[str]:
+    """An address of every page that a reader sees."""
+    holds = hub.holds
+    return [
+        *FOR_ALL,
+        *FOR_READERS,
+        *(f"/cohorts/{each}" for each in (holds.accepted, holds.withdrawn, holds.rejected)),
+        f"/encoders/{holds.encoder}",
+        *(f"/jobs/{each}" for each in (holds.training, holds.failed)),
+        f"/sites/{holds.pending}",
+    ]
 
 
 def plain(page: str) -> str:

@@ -11,9 +11,8 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from hub_server.home import HubHome
 from hub_server.registry import Role
 from tests.hub_server.browsing import INSTALL, chromium, launch, served, visiting
-from tests.hub_server.page_calls import PageHub, copied
+from tests.hub_server.page_calls import FOR_ALL, PageHub, all_pages, copied
 from tests.hub_server.page_hub import Furnished
-from tests.hub_server.test_pages_content import FOR_ALL, all_pages
 
 WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
 

@@ -12,32 +12,16 @@ from PIL import Image
 
 from hub_server.intake import check_summary
 from hub_server.log import verify_log
-from hub_server.registry import Role
+from hub_server.registry import Job, Role
 from hub_server.web import sheets
 from pixcell_share.bundles.keys import parse_public_key
-from tests.hub_server.page_calls import PageHub
+from tests.hub_server.page_calls import FOR_ALL, FOR_READERS, PageHub, all_pages
 from tests.hub_server.page_hub import OTHER, SITE
-
-FOR_ALL = ("/", "/cohorts", "/encoders", "/leaderboard", "/jobs", "/account")
-FOR_READERS = ("/sites", "/withdrawals", "/log", "/accounts")
-
-
-def all_pages(hub: PageHub) -> list[str]:
-    """An address of every page that a reader sees."""
-    holds = hub.holds
-    return [
-        *FOR_ALL,
-        *FOR_READERS,
-        *(f"/cohorts/{each}" for each in (holds.accepted, holds.withdrawn, holds.rejected)),
-        f"/encoders/{holds.encoder}",
-        *(f"/jobs/{each}" for each in (holds.training, holds.failed)),
-        f"/sites/{holds.pending}",
-    ]
 
 
 @pytest.mark.parametrize("role", list(Role))
-def test_the_menu_leads_where_one_may_go(page_hub: PageHub, role: Role) -> None:
-    reader = page_hub.person(role)
+def test_the_menu_leads_where_one_may_go(read_hub: PageHub, role: Role) -> None:
+    reader = read_hub.person(role)
     menu = set(re.findall(r'<li><a href="(/[a-z]+)"', reader.text("/")))
     expected = {*FOR_ALL[1:5], *(() if role is Role.RESEARCHER else FOR_READERS)}
     assert menu == expected
@@ -45,20 +29,20 @@ def test_the_menu_leads_where_one_may_go(page_hub: PageHub, role: Role) -> None:
         assert f'<a href="{path}" aria-current="page">' in reader.text(path)
 
 
-def test_the_first_page_says_what_waits(page_hub: PageHub) -> None:
-    page = page_hub.person(Role.OPERATOR).words("/")
+def test_the_first_page_says_what_waits(read_hub: PageHub) -> None:
+    page = read_hub.person(Role.OPERATOR).words("/")
     assert "A key came for Hôpital Saint-Louis" in page
     assert "was rejected: pictures out of range" in page
     assert re.search(r"evaluate \w{12} failed", page)
     assert re.search(r"running train \w{12}", page)
-    researcher = page_hub.person(Role.RESEARCHER).words("/")
+    researcher = read_hub.person(Role.RESEARCHER).words("/")
     assert "Saint-Louis" not in researcher
     assert "rejected" not in researcher
     assert re.search(r"running train \w{12}", researcher)
 
 
-def test_an_accepted_cohort_is_shown_with_all_about_it(page_hub: PageHub) -> None:
-    page = page_hub.person(Role.RESEARCHER).words(f"/cohorts/{page_hub.holds.accepted}")
+def test_an_accepted_cohort_is_shown_with_all_about_it(read_hub: PageHub) -> None:
+    page = read_hub.person(Role.RESEARCHER).words(f"/cohorts/{read_hub.holds.accepted}")
     for words in (
         f"24 synthetic tiles of {SITE}",
         "The cohort passed the audit of its site",
@@ -69,39 +53,39 @@ def test_an_accepted_cohort_is_shown_with_all_about_it(page_hub: PageHub) -> Non
         "CC-BY-NC-4.0",
         "StonyBrook-CVLab/PixCell-256",
         "32 × 32 px at 0.5 µm/px",
-        page_hub.holds.accepted,
+        read_hub.holds.accepted,
         "both-sites",
     ):
         assert words in page, words
 
 
-def test_a_rejected_cohort_says_why_and_what_happened(page_hub: PageHub) -> None:
-    page = page_hub.person(Role.AUDITOR).words(f"/cohorts/{page_hub.holds.rejected}")
+def test_a_rejected_cohort_says_why_and_what_happened(read_hub: PageHub) -> None:
+    page = read_hub.person(Role.AUDITOR).words(f"/cohorts/{read_hub.holds.rejected}")
     assert "Pictures out of range. The pixels use next to none of their range." in page
     assert "The pixels of all tiles lie between 240 and 240." in page
     assert re.search(r"uploaded by operator .* quarantined by hub .* rejected by hub", page)
 
 
-def test_withdrawals_name_the_encoders_that_learned_from_them(page_hub: PageHub) -> None:
-    page = page_hub.person(Role.AUDITOR).words("/withdrawals")
+def test_withdrawals_name_the_encoders_that_learned_from_them(read_hub: PageHub) -> None:
+    page = read_hub.person(Role.AUDITOR).words("/withdrawals")
     assert f"of {OTHER}" in page
     assert "A patient of the site has withdrawn consent" in page
     assert "Its files are deleted." in page
     assert re.search(r"Encoders trained on it both-sites", page)
 
 
-def test_an_encoder_shows_its_lineage_and_that_a_source_is_gone(page_hub: PageHub) -> None:
-    page = page_hub.person(Role.RESEARCHER).words(f"/encoders/{page_hub.holds.encoder}")
+def test_an_encoder_shows_its_lineage_and_that_a_source_is_gone(read_hub: PageHub) -> None:
+    page = read_hub.person(Role.RESEARCHER).words(f"/encoders/{read_hub.holds.encoder}")
     assert "Something it learned from was withdrawn" in page
-    assert re.search(rf"synthetic {page_hub.holds.accepted[:12]} of {SITE}", page)
+    assert re.search(rf"synthetic {read_hub.holds.accepted[:12]} of {SITE}", page)
     assert "real lung_tiles, site A" in page
     assert "linear probe" in page
     assert "64.0 61.0 to 66.5" in page
-    assert "a source was withdrawn" in page_hub.person(Role.AUDITOR).words("/encoders")
+    assert "a source was withdrawn" in read_hub.person(Role.AUDITOR).words("/encoders")
 
 
-def test_what_was_not_accepted_is_not_there_for_researchers(page_hub: PageHub) -> None:
-    reader, holds = page_hub.person(Role.RESEARCHER), page_hub.holds
+def test_what_was_not_accepted_is_not_there_for_researchers(read_hub: PageHub) -> None:
+    reader, holds = read_hub.person(Role.RESEARCHER), read_hub.holds
     shown = reader.text("/cohorts")
     assert holds.accepted in shown
     for hidden in (holds.rejected, holds.withdrawn):
@@ -112,10 +96,10 @@ def test_what_was_not_accepted_is_not_there_for_researchers(page_hub: PageHub) -
         assert reader.get(path).status_code == 403
 
 
-def test_who_changes_nothing_is_offered_no_form_that_would(page_hub: PageHub) -> None:
-    auditor, operator = page_hub.person(Role.AUDITOR), page_hub.person(Role.OPERATOR)
+def test_who_changes_nothing_is_offered_no_form_that_would(read_hub: PageHub) -> None:
+    auditor, operator = read_hub.person(Role.AUDITOR), read_hub.person(Role.OPERATOR)
     offered = 0
-    for path in all_pages(page_hub):
+    for path in all_pages(read_hub):
         forms = set(re.findall(r'<form method="post"[^>]* action="([^"]+)"', auditor.text(path)))
         assert forms <= {"/logout", "/account/password"}, path
         offered += operator.text(path).count('method="post"') - len(forms)
@@ -134,10 +118,10 @@ def test_who_changes_nothing_is_offered_no_form_that_would(page_hub: PageHub) ->
         ("part=99", {"accepted", "withdrawn", "rejected"}),
     ],
 )
-def test_cohorts_are_filtered(page_hub: PageHub, query: str, found: set[str]) -> None:
-    page = page_hub.person(Role.AUDITOR).text(f"/cohorts?{query}")
+def test_cohorts_are_filtered(read_hub: PageHub, query: str, found: set[str]) -> None:
+    page = read_hub.person(Role.AUDITOR).text(f"/cohorts?{query}")
     names = ("accepted", "withdrawn", "rejected")
-    assert {name for name in names if f"/cohorts/{getattr(page_hub.holds, name)}" in page} == found
+    assert {name for name in names if f"/cohorts/{getattr(read_hub.holds, name)}" in page} == found
 
 
 def test_tiles_are_drawn_by_the_hub_once_and_deleted_with_the_cohort(page_hub: PageHub) -> None:
@@ -158,17 +142,17 @@ def test_tiles_are_drawn_by_the_hub_once_and_deleted_with_the_cohort(page_hub: P
     assert reader.get(path).status_code == 404
 
 
-def test_the_summary_of_the_hub_is_checked_without_it(page_hub: PageHub) -> None:
-    path = f"/cohorts/{page_hub.holds.accepted}/summary.json"
-    answer = page_hub.person(Role.RESEARCHER).get(path)
+def test_the_summary_of_the_hub_is_checked_without_it(read_hub: PageHub) -> None:
+    path = f"/cohorts/{read_hub.holds.accepted}/summary.json"
+    answer = read_hub.person(Role.RESEARCHER).get(path)
     assert answer.headers["Content-Disposition"].startswith("attachment")
-    found = check_summary(answer.json(), page_hub.web.state.key.public)
-    assert found.bundle == page_hub.holds.accepted
+    found = check_summary(answer.json(), read_hub.web.state.key.public)
+    assert found.bundle == read_hub.holds.accepted
 
 
-def test_weights_are_given_to_those_who_have_read_the_terms(page_hub: PageHub) -> None:
-    reader = page_hub.person(Role.RESEARCHER)
-    path = f"/encoders/{page_hub.holds.encoder}/files/model.safetensors"
+def test_weights_are_given_to_those_who_have_read_the_terms(read_hub: PageHub) -> None:
+    reader = read_hub.person(Role.RESEARCHER)
+    path = f"/encoders/{read_hub.holds.encoder}/files/model.safetensors"
     assert reader.get(path).status_code == 409
     answer = reader.get(f"{path}?terms=read")
     assert answer.content == b"both-sites" * 4000
@@ -178,8 +162,8 @@ def test_weights_are_given_to_those_who_have_read_the_terms(page_hub: PageHub) -
         assert reader.get(f"{wanted}?terms=read").status_code in (404, 422)
 
 
-def test_the_leaderboard_sorts_by_its_columns(page_hub: PageHub) -> None:
-    reader = page_hub.person(Role.RESEARCHER)
+def test_the_leaderboard_sorts_by_its_columns(read_hub: PageHub) -> None:
+    reader = read_hub.person(Role.RESEARCHER)
     names = re.compile(r"<bdi>(both-sites|real-only|uni2-h)</bdi>")
 
     def order(query: str) -> list[str]:
@@ -195,21 +179,19 @@ def test_the_leaderboard_sorts_by_its_columns(page_hub: PageHub) -> None:
     assert page.count('aria-sort="descending"') == 1
 
 
-def test_a_running_training_shows_its_curves(page_hub: PageHub) -> None:
-    page = page_hub.person(Role.RESEARCHER).text(f"/jobs/{page_hub.holds.training}")
+def test_a_running_training_shows_its_curves(read_hub: PageHub) -> None:
+    page = read_hub.person(Role.RESEARCHER).text(f"/jobs/{read_hub.holds.training}")
     assert re.search(r'aria-label="Loss: [\d.]+ at step 10, [\d.]+ at step 840"', page)
     assert page.count("<polyline") == 3
     assert 'aria-label="step 840 of 2000"' in page
     assert re.search(r'<script src="/static/hub.js\?[0-9a-f]{12}" defer>', page)
-    failed = page_hub.person(Role.AUDITOR).text(f"/jobs/{page_hub.holds.failed}")
+    failed = read_hub.person(Role.AUDITOR).text(f"/jobs/{read_hub.holds.failed}")
     assert "The data set crc is not on this machine." in failed
     assert "<script" not in failed
 
 
 def test_a_log_outside_the_home_is_not_read(page_hub: PageHub, tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 2}\n{"step": 2, "loss": 1}\n')
-    from hub_server.registry import Job
-
     with page_hub.web.state.registry.session() as session:
         session.get_one(Job, page_hub.holds.training).folder = ".."
     page = page_hub.person(Role.AUDITOR).text(f"/jobs/{page_hub.holds.training}")
@@ -217,9 +199,9 @@ def test_a_log_outside_the_home_is_not_read(page_hub: PageHub, tmp_path: Path) -
 
 
 def test_the_log_is_filtered_and_taken_away_to_be_checked(
-    page_hub: PageHub, tmp_path: Path
+    read_hub: PageHub, tmp_path: Path
 ) -> None:
-    reader = page_hub.person(Role.AUDITOR)
+    reader = read_hub.person(Role.AUDITOR)
     acts = re.findall(r'<th scope="row"><code>([a-z.]+)</code>', reader.text("/log?about=cohort"))
     assert acts and {act.partition(".")[0] for act in acts} == {"cohort"}
     assert "site.admit" in reader.text("/log?text=site.admit")

@@ -9,8 +9,7 @@ import pytest
 from hub_server.registry import Encoder, Evaluation, Job, Role, Site
 from hub_server.registry.tables import Cohort
 from hub_server.web.sessions import COOKIE
-from tests.hub_server.page_calls import PageHub, Reader
-from tests.hub_server.test_pages_content import all_pages
+from tests.hub_server.page_calls import PageHub, all_pages
 
 SCRIPT = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>"
 TURNED = "abc\u202egpj.exe"
@@ -80,14 +79,14 @@ def test_a_name_that_turns_text_around_turns_only_itself(page_hub: PageHub) -> N
         "/?note={}",
     ],
 )
-def test_nothing_of_an_address_becomes_markup(page_hub: PageHub, path: str) -> None:
-    for reader in (page_hub.person(Role.OPERATOR), Reader(_stranger(page_hub))):
+def test_nothing_of_an_address_becomes_markup(read_hub: PageHub, path: str) -> None:
+    for reader in (read_hub.person(Role.OPERATOR), read_hub.stranger()):
         page = reader.get(path.replace("{}", "%22%3E%3Cscript%3Ealert(1)%3C%2Fscript%3E")).text
         assert "<script>alert" not in page
 
 
-def test_a_stranger_is_sent_to_the_login_and_back(page_hub: PageHub) -> None:
-    reader = Reader(_stranger(page_hub))
+def test_a_stranger_is_sent_to_the_login_and_back(read_hub: PageHub) -> None:
+    reader = read_hub.stranger()
     answer = reader.get("/log?about=site")
     assert answer.headers["Location"] == "/login?next=%2Flog%3Fabout%3Dsite"
     page = reader.text(answer.headers["Location"])
@@ -97,49 +96,43 @@ def test_a_stranger_is_sent_to_the_login_and_back(page_hub: PageHub) -> None:
 
 
 @pytest.mark.parametrize("token", ["x", "0" * 43, "../../hub.key", "ä", '"; DROP TABLE sessions'])
-def test_a_forged_session_is_none(page_hub: PageHub, token: str) -> None:
-    page_hub.person(Role.OPERATOR)
-    browser = page_hub.web.browser()
+def test_a_forged_session_is_none(read_hub: PageHub, token: str) -> None:
+    read_hub.person(Role.OPERATOR)
+    browser = read_hub.web.browser()
     cookie = f"{COOKIE}={token}".encode("latin-1")
     answer = browser.get("/sites", headers={b"Cookie": cookie})  # type: ignore[dict-item]
     assert answer.status_code == 303
     assert answer.headers["Location"].startswith("/login")
 
 
-def test_a_form_from_elsewhere_is_not_taken(page_hub: PageHub) -> None:
-    reader = page_hub.person(Role.OPERATOR)
-    path, fields = f"/jobs/{page_hub.holds.training}/cancel", {"csrf": reader.visitor.csrf}
+def test_a_form_from_elsewhere_is_not_taken(read_hub: PageHub) -> None:
+    reader = read_hub.person(Role.OPERATOR)
+    path, fields = f"/jobs/{read_hub.holds.training}/cancel", {"csrf": reader.visitor.csrf}
     browser = reader.visitor.browser
     for sent, headers in (
         ({}, {}),
         ({"csrf": ""}, {}),
-        ({"csrf": page_hub.person(Role.AUDITOR).visitor.csrf}, {}),
+        ({"csrf": read_hub.person(Role.AUDITOR).visitor.csrf}, {}),
         (fields, {"Origin": "https://evil.example"}),
         (fields, {"Sec-Fetch-Site": "cross-site"}),
     ):
         answer = browser.post(path, data=sent, headers=headers)
         assert answer.status_code == 403
         assert "The form was not taken" in answer.text
-    assert "running" in reader.words(f"/jobs/{page_hub.holds.training}")
+    assert "running" in reader.words(f"/jobs/{read_hub.holds.training}")
 
 
-def test_an_error_is_a_page_with_a_way_on(page_hub: PageHub) -> None:
-    answer = page_hub.person(Role.RESEARCHER).get("/sites")
+def test_an_error_is_a_page_with_a_way_on(read_hub: PageHub) -> None:
+    answer = read_hub.person(Role.RESEARCHER).get("/sites")
     assert answer.status_code == 403
     assert "Not for your role" in answer.text and 'href="/"' in answer.text
-    assert page_hub.person(Role.OPERATOR).get("/nowhere").status_code == 404
+    assert read_hub.person(Role.OPERATOR).get("/nowhere").status_code == 404
 
 
-def test_static_files_are_ours_only_and_kept_for_long(page_hub: PageHub) -> None:
-    reader = Reader(_stranger(page_hub))
+def test_static_files_are_ours_only_and_kept_for_long(read_hub: PageHub) -> None:
+    reader = read_hub.stranger()
     style = reader.get("/static/hub.css")
     assert "immutable" in style.headers["Cache-Control"]
     assert "http" not in style.text and "@import" not in style.text
     for wrong in ("app.py", "..%2fapp.py", "hub.css%00", "%2e%2e%2fpages%2f__init__.py"):
         assert reader.get(f"/static/{wrong}").status_code == 404
-
-
-def _stranger(hub: PageHub) -> Any:
-    from tests.hub_server.web_calls import Visitor
-
-    return Visitor(hub.web.browser(), "")
