@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from hub_server.registry import (
@@ -88,8 +89,8 @@ def _totals(session: Session) -> dict[str, int]:
     """What the hub holds."""
     accepted = Cohort.state == CohortState.ACCEPTED
 
-    def number(wanted: object) -> int:
-        return int(session.scalar(wanted) or 0)  # type: ignore[call-overload]
+    def number(wanted: Select[Any]) -> int:
+        return int(session.scalar(wanted) or 0)
 
     return {
         "sites": number(
