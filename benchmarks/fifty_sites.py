@@ -199,7 +199,6 @@ def measure(folder: Path, count: int, megabytes: int, wait: bool) -> dict[str, A
         "connections": connections,
         "connections_cut": cuts,
         "bytes": total,
-        "bytes_sent_by_sites": sum(outcome.bytes_sent for outcome in whole),
         "seconds": round(seconds, 1),
         "megabytes_per_second": round(total / seconds / 1e6, 1),
         "pages": {
