@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hub_server.commands import accounts, bundles, cohorts, log, members, server
+from hub_server.commands import accounts, bundles, cohorts, encoders, log, members, server
 from pixcell_share import console
 
 app = console.application(
@@ -29,6 +29,11 @@ for command in (
     cohorts.cohorts,
     cohorts.cohort,
     cohorts.withdraw,
+    encoders.train,
+    encoders.evaluate,
+    encoders.compare,
+    encoders.leaderboard,
+    encoders.jobs,
 ):
     app.command()(command)
 app.add_typer(accounts.app, name="accounts")

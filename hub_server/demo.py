@@ -34,6 +34,7 @@ from pixcell_share.slides import (
 
 URL = "https://localhost:9443"
 PARTS = ("train", "val", "test")
+STEPS = 200
 TILES = 24
 """Of each drawn slide that the encoders are tested on."""
 _SLIDES = 9
@@ -55,7 +56,7 @@ def main(folder: Path) -> None:
     encoders = said("pixcell-hub", "leaderboard", "--home", hub)
     if _ENCODER not in json.dumps(encoders):
         call(
-            "pixcell-hub", "train", "--cohort", cohort, "--preset", "demo", "--name", _ENCODER,
+            "pixcell-hub", "train", "--cohort", cohort, "--steps", STEPS, "--name", _ENCODER,
             "--home", hub,
         )  # fmt: skip
         for encoder in (_ENCODER, "nano"):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from hub_server.log import Act, Checkpoint
+from hub_server.registry import Encoder, Evaluation, Job, JobKind
 from hub_server.registry.cohorts import find_cohort
+from hub_server.registry.jobs import find_job, list_jobs
 from hub_server.registry.lineage import trained_on
+from pixcell_share.evaluation import EvaluationResult
 
 
 def describe_cohort(session: Session, digest: str) -> dict[str, object]:
@@ -56,3 +60,58 @@ def describe_proof(shown: Act | Checkpoint, log: Checkpoint) -> dict[str, object
         "act": f"{shown.act} by {shown.actor} on {shown.subject!r}, {when}",
         "root": log.root.hex(),
     }
+
+
+def describe_jobs(session: Session) -> list[dict[str, object]]:
+    """The latest jobs, a few fields of each."""
+    return [
+        {
+            "job": job.id,
+            "kind": job.kind.value,
+            "state": job.state.value,
+            "about": _about(job),
+            "asked_for": f"{job.created_at:%Y-%m-%d %H:%M}",
+        }
+        for job in list_jobs(session)
+    ]
+
+
+def describe_job(session: Session, beginning: str) -> dict[str, object]:
+    """One job; of a training with its encoder, of an evaluation with its figures.
+
+    Args:
+        session: of the registry.
+        beginning: of the job's id.
+
+    Raises:
+        NotFoundError: there is no one such job.
+    """
+    found = list(session.scalars(select(Job).where(Job.id.startswith(beginning)).limit(2)))
+    job = found[0] if len(found) == 1 else find_job(session, beginning)
+    fields: dict[str, object] = {
+        "job": job.id,
+        "kind": job.kind.value,
+        "state": job.state.value,
+        "about": _about(job),
+        "error": job.error,
+        **(job.progress or {}),
+    }
+    encoder = session.scalar(select(Encoder).where(Encoder.job_id == job.id))
+    if encoder is not None:
+        fields |= {"encoder": encoder.name, "sha256": encoder.digest}
+        fields["noncommercial"] = encoder.noncommercial
+    evaluation = session.scalar(select(Evaluation).where(Evaluation.job_id == job.id))
+    if evaluation is not None:
+        result = EvaluationResult.from_dict(evaluation.result)
+        estimate = result.balanced_accuracy
+        fields["balanced_accuracy"] = (
+            f"{estimate.value:.3f} (95 % interval {estimate.low:.3f} to {estimate.high:.3f})"
+        )
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _about(job: Job) -> str:
+    settings = job.settings
+    if job.kind is JobKind.EVALUATE:
+        return f"{settings['encoder']} on {settings['dataset']}, {settings['task']}"
+    return str(settings.get("name") or settings.get("cohort", ""))[:24]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hub_server.home import HubHome
+from hub_server.jobs import JobRunner
 from hub_server.web import pages
 from hub_server.web.serve import ServeSettings, serve
 
@@ -31,4 +32,8 @@ def serve_hub(
         own = settings.port is not None
         on_ready(f"{scheme}://localhost:{port}" if own else url)
 
-    serve(home, settings, on_ready=ready, pages=pages.PAGES, error_page=pages.error_page)
+    registry = home.registry()
+    registry.upgrade()
+    registry.close()
+    with JobRunner(home):
+        serve(home, settings, on_ready=ready, pages=pages.PAGES, error_page=pages.error_page)

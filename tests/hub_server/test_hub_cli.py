@@ -29,6 +29,17 @@ OPTIONS = {
     "cohorts": {"--home", "--json"},
     "cohort": {"--home", "--json"},
     "withdraw": {"--reason", "--home", "--json"},
+    "train": {
+        "--cohort", "--real", "--real-licence", "--real-noncommercial", "--name", "--preset",
+        "--arch", "--steps", "--set", "--no-wait", "--home", "--json",
+    },
+    "evaluate": {
+        "--encoder", "--dataset", "--task", "--base", "--images", "--weights", "--device",
+        "--no-wait", "--home", "--json",
+    },
+    "compare": {"--encoder", "--weights", "--device", "--home", "--json"},
+    "leaderboard": {"--task", "--metric", "--home", "--json"},
+    "jobs": {"--run", "--cancel", "--home", "--json"},
     "accounts add": {"--role", "--oidc-subject", "--home", "--json"},
     "accounts password": {"--home", "--json"},
     "accounts role": {"--role", "--home", "--json"},
@@ -39,7 +50,7 @@ OPTIONS = {
     "log verify": {"--folder", "--key", "--since", "--home", "--json"},
     "log prove": {"--act", "--since", "--out", "--home", "--json"},
     "log check": {"--key", "--json"},
-}
+}  # fmt: skip
 
 
 def commands(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
