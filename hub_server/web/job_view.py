@@ -1,8 +1,8 @@
 """What the page of a job shows: how far it is, and the curves of a training's log.
 
 The log is JSON Lines, see `pixcell_share.training.logs`: one object for some steps, with ``step``,
-``loss``, ``images_per_second``, ``mfu`` and more. It may be cut short while it is written. Read here
-and not through `hub_server.jobs`, which would bring torch into the process that answers pages.
+``loss``, ``images_per_second``, ``mfu`` and more. It may be cut short while it is written. It is
+read here and not through `hub_server.jobs`, which would bring torch into the process of the pages.
 """
 
 from __future__ import annotations
