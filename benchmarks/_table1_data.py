@@ -41,7 +41,7 @@ class DataSettings:
     train_share: float = 0.2
     """For the training part of the evaluation; the rest is its validation part."""
     site_tiles: int = 4
-    """Tiles of a group that a site holds; the audit's attacker holds those that condition nothing."""
+    """Tiles of a group that a site holds; the audit's attacker has those that condition nothing."""
     real_tiles: int = 2
     """Of them, those that an encoder of real tiles learns from; as many condition the cohort."""
     judged_tiles: int = 4
@@ -76,7 +76,9 @@ class Split:
 def read_split(folder: Path, settings: DataSettings) -> Split:
     """Deal the groups of the collection in ``folder``, class by class."""
     with (folder / "manifest.csv").open(newline="") as file:
-        rows = [Tile(r["file"], r["class"], r["near_duplicate_group"]) for r in csv.DictReader(file)]
+        rows = [
+            Tile(r["file"], r["class"], r["near_duplicate_group"]) for r in csv.DictReader(file)
+        ]
     groups: defaultdict[str, list[Tile]] = defaultdict(list)
     for tile in rows:
         groups[tile.group].append(tile)

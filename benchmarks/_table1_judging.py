@@ -1,4 +1,4 @@
-"""How the encoders do on tiles of groups that none of them has seen, with intervals by group."""
+"""How the encoders do on tiles of groups that none has seen; intervals by group and seed."""
 
 from __future__ import annotations
 
@@ -67,7 +67,10 @@ def predict(encoder: str, stains: Mapping[str, ImageDataset], work: Path, key: s
 
 
 class Judge:
-    """Intervals over test groups: every encoder, seed and task is judged by the same draws.
+    """Intervals over test groups and seeds: all encoders and tasks are judged by the same draws.
+
+    Both are drawn anew, as two encoders that differ in their seed alone differ too. A seed means
+    the same start for all arms, so differences are taken seed by seed.
 
     Args:
         labels: (M,) classes of the test tiles.
@@ -85,15 +88,15 @@ class Judge:
     def line(self, name: str, seeds: Sequence[Predictions]) -> Line:
         """The figures of an encoder, means over its seeds."""
         drawn = self._values(seeds)
-        figures = {key: _estimate(values.mean(axis=0)) for key, values in drawn.items()}
+        figures = {key: self._estimate(values) for key, values in drawn.items()}
         return Line(name, figures, tuple(float(value) for value in drawn["mean"][:, 0]))
 
     def difference(
         self, names: tuple[str, str], first: Sequence[Predictions], second: Sequence[Predictions]
     ) -> Difference:
         """By how much the second is better, in the mean over tasks, data sets and seeds."""
-        one, two = (self._values(each)["mean"].mean(axis=0) for each in (first, second))
-        return Difference(*names, _estimate(two - one))
+        one, two = (self._values(each)["mean"] for each in (first, second))
+        return Difference(*names, self._estimate(two - one))
 
     def _values(self, seeds: Sequence[Predictions]) -> dict[str, Values]:
         """(S, 1 + draws) balanced accuracy of each seed, by task and data set."""
@@ -115,8 +118,11 @@ class Judge:
         sums = (self._weights @ tables).reshape(-1, self._classes, self._classes)
         return np.asarray(scores(sums)[_ROW])
 
-
-def _estimate(values: Values) -> Estimate:
-    """The value of all groups, and the percentiles of the draws after it."""
-    low, high = np.percentile(values[1:], [2.5, 97.5])
-    return Estimate(float(values[0]), float(low), float(high))
+    def _estimate(self, values: Values) -> Estimate:
+        """The mean over seeds of values (S, 1 + draws), and the percentiles of the draws."""
+        seeds = len(values)
+        drawn = np.random.default_rng(1).multinomial(seeds, [1 / seeds] * seeds, size=_DRAWS)
+        weights = np.concatenate([np.ones((1, seeds), np.int64), drawn]).T
+        means = (values * weights).sum(axis=0) / seeds
+        low, high = np.percentile(means[1:], [2.5, 97.5])
+        return Estimate(float(means[0]), float(low), float(high))

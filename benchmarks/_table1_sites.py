@@ -24,6 +24,10 @@ class CohortSettings:
     """Real tiles of a group that condition one synthetic tile each."""
     steps: int = 10
     """Of the sampler; the default of `pixcell-site` is 20."""
+    model: str = "nano"
+    """The generator, as ``--model`` takes it."""
+    encoder: str = "nano"
+    """The encoder that conditions."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ def make_cohort(site: str, tiles: Path, work: Path, settings: CohortSettings) ->
     outcome = _pixcell_site(
         *("synthesize", "--home", str(home), "--out", str(out), "--tiles", str(tiles)),
         *("--table", str(tiles / "tiles.csv"), "--max-tiles", str(settings.tiles_per_group)),
-        *("--steps", str(settings.steps), "--json"),
+        *("--steps", str(settings.steps), "--model", settings.model),
+        *("--encoder", settings.encoder, "--json"),
     )
     said.write_text(json.dumps(outcome, indent=2) + "\n")
     return SyntheticCohort(out / "bundle", outcome)
