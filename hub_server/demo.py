@@ -23,6 +23,7 @@ from typing import Any
 
 from PIL import Image
 
+from pixcell_share.bundles import load_public_key
 from pixcell_share.slides import (
     draw_demo_slides,
     find_slides,
@@ -34,7 +35,7 @@ from pixcell_share.slides import (
 
 URL = "https://localhost:9443"
 PARTS = ("train", "val", "test")
-STEPS = 200
+STEPS = 100
 TILES = 24
 """Of each drawn slide that the encoders are tested on."""
 _SLIDES = 9
@@ -77,10 +78,15 @@ def make_hub(folder: Path, hub: Path) -> None:
 
 
 def join(hub: Path, site: Path, address: str) -> None:
-    """Invite the site, let it join, and admit it, as two people would by telephone."""
+    """Invite the site, let it join, and admit it, as two people would by telephone.
+
+    A member joins again too, since the hub may be at another port than last time.
+    """
     name = tomllib.loads((site / "site.toml").read_text())["site"]
     members = said("pixcell-hub", "sites", "--home", hub)["sites"]
     if any(row["site"] == name and row["status"] == "active" for row in members):
+        fingerprint = load_public_key(hub / "hub.pub").key_id
+        call("pixcell-site", "join", address, "--fingerprint", fingerprint, "--home", site)
         return
     invited = said("pixcell-hub", "invite", name, "--home", hub)
     joined = said(

@@ -109,7 +109,7 @@ class Delivery:
         return start
 
     def _ask(self, method: str, path: str, document: Any = None) -> dict[str, Any]:
-        patience = Patience(self._settings.give_up_after_s)
+        patience = Patience(self._settings.give_up_after_s, on_waiting=self._tell)
         answer = patience.ask(lambda: self._client.call(method, path, document))
         found: dict[str, Any] = answer.json()
         return found

@@ -63,7 +63,9 @@ def join(
     """
     key, site = home.load_key(), home.config().site
     link = meet(url, fingerprint)
-    patience = Patience(settings.give_up_after_s)
+    patience = Patience(
+        settings.give_up_after_s, on_waiting=lambda error: view.say(f"waiting: {error.cause}")
+    )
     with HubClient(link, key, lambda renewed: renewed.save(home)) as client:
         status = patience.ask(lambda: _give_key(client, key, site, settings.code))
         link.save(home)

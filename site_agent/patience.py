@@ -27,10 +27,17 @@ class Patience:
     Args:
         give_up_after_s: without progress for so long, the failure is raised; None: never.
         stop: set by whoever wants to stop.
+        on_waiting: told the reason before the first pause of a row.
     """
 
-    def __init__(self, give_up_after_s: float | None, stop: threading.Event | None = None) -> None:
+    def __init__(
+        self,
+        give_up_after_s: float | None,
+        stop: threading.Event | None = None,
+        on_waiting: Callable[[HubError], object] = lambda _: None,
+    ) -> None:
         self._give_up_after_s, self._stop = give_up_after_s, stop or threading.Event()
+        self._on_waiting = on_waiting
         self._failures = 0
         self._last_progress = time.monotonic()
 
@@ -51,6 +58,8 @@ class Patience:
         without = time.monotonic() - self._last_progress
         if self._give_up_after_s is not None and without >= self._give_up_after_s:
             raise error
+        if not self._failures:
+            self._on_waiting(error)
         self._failures += 1
         longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(self._failures - 1, 10))
         # Jitter keeps fifty sites from coming back in the same moment.

@@ -86,7 +86,10 @@ def await_verdict(
     Raises:
         HubError: the hub does not answer for longer than that.
     """
-    patience, pause, shown = Patience(settings.give_up_after_s), _FIRST_LOOK_S, ""
+    patience = Patience(
+        settings.give_up_after_s, on_waiting=lambda error: view.say(f"waiting: {error.cause}")
+    )
+    pause, shown = _FIRST_LOOK_S, ""
     path = f"/cohorts/{status['cohort']}"
     while status["state"] not in _OVER:
         if status["state"] != shown:
