@@ -54,14 +54,15 @@ def main(folder: Path) -> None:
         call("pixcell-site", "send", folder / "run" / "bundle", "--home", site)
     cohort = said("pixcell-hub", "cohorts", "--home", hub)["cohorts"][0]["cohort"][:8]
     tiles = cut_tiles(folder / "test-tiles", folder / "test-slides")
-    encoders = said("pixcell-hub", "leaderboard", "--home", hub)
-    if _ENCODER not in json.dumps(encoders):
+    jobs = said("pixcell-hub", "jobs", "--home", hub)["jobs"]
+    if not any(job["kind"] == "train" and job["state"] == "done" for job in jobs):
         call(
             "pixcell-hub", "train", "--cohort", cohort, "--steps", STEPS, "--name", _ENCODER,
             "--home", hub,
         )  # fmt: skip
-        for encoder in (_ENCODER, "nano"):
-            call("pixcell-hub", "evaluate", "--encoder", encoder, "--dataset", tiles, "--home", hub)
+    board = said("pixcell-hub", "leaderboard", "--home", hub)["rows"]
+    for encoder in {_ENCODER, "nano"} - {row["encoder"] for row in board}:
+        call("pixcell-hub", "evaluate", "--encoder", encoder, "--dataset", tiles, "--home", hub)
     call("pixcell-hub", "leaderboard", "--home", hub)
     print(f"\nthe same on pages: pixcell-hub serve --home {hub}, then {URL}/leaderboard")
     print(f"log in as `demo` with the password in {folder / 'password'}")

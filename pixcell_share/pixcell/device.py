@@ -31,11 +31,13 @@ def resolve_dtype(dtype: str | torch.dtype) -> torch.dtype:
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """A device that this machine has.
+    """A device that this machine has; ``auto`` is the GPU, or the CPU where there is none.
 
     Raises:
         SettingsError: no such device here.
     """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         found = torch.device(device)
         torch.empty(0, device=found)

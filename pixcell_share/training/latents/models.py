@@ -64,7 +64,7 @@ class RegionCoder:
 
     def __init__(self, settings: CoderSettings, region_px: int) -> None:
         self.grid = region_px // TILE_PX
-        self.device = resolve_device(_device(settings.device))
+        self.device = resolve_device(settings.device)
         chosen = None if settings.dtype == "auto" else resolve_dtype(settings.dtype)
         self._codec, self.vae_identity = _load_codec(settings.vae, self.device, chosen)
         self._encoder = load_encoder(
@@ -132,12 +132,6 @@ class RegionCoder:
                 "run again with --dtype bf16 or fp32; if that fails too, the weights are damaged",
             )
         return latents, embeddings
-
-
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _pixels(device: torch.device) -> int:
