@@ -12,6 +12,7 @@ demo: $(READY)
 	$(BIN)/pixcell-site synthesize --slides demo/slides --table demo/slides/slides.csv \
 		--home demo/site --out demo/run --max-tiles 8
 	$(BIN)/pixcell-hub verify demo/run/bundle --trust demo/site/site.pub
+	$(BIN)/python -m hub_server.demo demo
 	@echo
 	@echo "report (private): demo/run/report.html"
 	@echo "signed bundle:    demo/run/bundle"
