@@ -10,8 +10,11 @@ from pathlib import Path
 from hub_server.config import HubConfig
 from hub_server.home import HubHome
 from hub_server.log import HubLog
-from hub_server.registry import Job, Registry
+from hub_server.registry import Job, JobKind, Registry
 from hub_server.storage import Storage
+
+KINDS = (JobKind.TRAIN, JobKind.EVALUATE)
+"""Of jobs that workers do; intakes are done by the served hub itself."""
 
 
 @dataclass(frozen=True)

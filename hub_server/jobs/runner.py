@@ -13,9 +13,8 @@ from types import TracebackType
 from typing import IO
 
 from hub_server.home import HubHome
-from hub_server.jobs.hub import Hub
+from hub_server.jobs.hub import KINDS, Hub
 from hub_server.jobs.launchers import Launcher, LocalLauncher
-from hub_server.jobs.worker import KINDS
 from hub_server.registry import Job, JobState, jobs
 from pixcell_share.errors import PixcellError
 

@@ -15,14 +15,13 @@ from hub_server.home import HubHome
 from hub_server.jobs.curves import progress_of
 from hub_server.jobs.evaluating import run_evaluation
 from hub_server.jobs.heartbeat import Heartbeat
-from hub_server.jobs.hub import Hub
+from hub_server.jobs.hub import KINDS, Hub
 from hub_server.jobs.training import run_training
 from hub_server.registry import Job, JobKind, JobState, jobs
 from pixcell_share.errors import PixcellError, StateError
 from pixcell_share.progress import View
 from pixcell_share.training.stopping import StopRequest
 
-KINDS = (JobKind.TRAIN, JobKind.EVALUATE)
 _UNEXPECTED = "the job failed; the fault is in the log of its worker"
 _logger = logging.getLogger(__name__)
 
@@ -76,8 +75,7 @@ class _Work:
             if isinstance(stopped, KeyboardInterrupt):
                 raise
         except PixcellError as error:
-            if not self._heart.lost.is_set():
-                self._fail(error.cause)
+            if self._fail(error.cause):
                 raise
         except Exception:
             _logger.exception("job %s", self._job.id[:8])
@@ -102,6 +100,9 @@ class _Work:
         with suppress(StateError), self._hub.registry.session() as session:
             jobs.release(session, self._job.id, self._owner)
 
-    def _fail(self, cause: str) -> None:
+    def _fail(self, cause: str) -> bool:
+        """Whether the job was this worker's to fail: of one that was lost the error is no news."""
         with suppress(StateError), self._hub.registry.session() as session:
             jobs.fail(session, self._job.id, self._owner, cause)
+            return True
+        return False

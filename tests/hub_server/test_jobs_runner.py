@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from hub_server import jobs as jobs_room
 from hub_server.acts import Acts
 from hub_server.home import HubHome
 from hub_server.jobs import (
@@ -181,3 +182,17 @@ def test_two_ranks_train_one_encoder(hub: HubHome) -> None:
     ]
     assert [rank.wait(180) for rank in ranks] == [0, 0]
     assert look(hub, job_id).state is JobState.DONE
+
+
+def test_a_served_hub_does_without_torch() -> None:
+    check = "import sys; from hub_server.jobs import JobRunner; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def test_what_the_room_offers() -> None:
+    assert set(jobs_room.__all__) == {
+        *("EvaluateSettings", "Hub", "JobRunner", "RealData", "TrainSettings", "compare_tiles"),
+        *("finish_job", "is_served", "plan_evaluation", "plan_training", "read_curves"),
+    }
+    assert all(hasattr(jobs_room, name) for name in jobs_room.__all__)
+    assert not hasattr(jobs_room, "nothing")
