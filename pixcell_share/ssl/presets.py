@@ -17,8 +17,8 @@ _EPOCH = 1250
 def small() -> SslSettings:
     """Minutes on 2 cores, from tiles of 64 to 224 px: for trying, for tests, and for comparing.
 
-    `tiny` at 64 px, two global and four local crops. Its features are better than random ones
-    and than colour alone; nobody should use them for more than that.
+    `tiny` at 64 px, two global and four local crops. Within such a budget its features have not
+    been shown to be better than those it starts from (``docs/table1.md``).
     """
     return SslSettings(
         architecture="tiny",

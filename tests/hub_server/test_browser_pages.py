@@ -68,7 +68,8 @@ def test_every_page_loads_is_well_built_and_can_be_read(
 def test_a_site_is_invited_by_keyboard_alone(browser: Browser, base: str) -> None:
     with visiting(browser, base, viewport=WIDE) as visit:
         page, keys = visit.page, visit.page.keyboard
-        visit.go("/login")  # the name has the focus
+        visit.go("/login")
+        page.wait_for_function("document.activeElement.id === 'name'")  # autofocus takes a frame
         keys.type("the operator")
         visit.tab_to("Password")
         keys.type("a few random words")
