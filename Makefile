@@ -31,7 +31,7 @@ format: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev,peers,train,hub]'
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev,peers,train,hub,federation]'
 	$(BIN)/python -m pip install --no-deps 'thunder-bench==0.2.2'  # an oracle that holds others back
 	touch $(READY)
 
