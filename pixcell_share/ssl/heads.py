@@ -12,6 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+_EPS = 1e-5
+"""As in torch's batch norm."""
+
 
 @dataclass(frozen=True)
 class HeadSettings:
@@ -25,6 +28,11 @@ class HeadSettings:
     """Channels of the unit vectors that are compared with the prototypes."""
     layers: int = 3
     """Linear layers before the prototypes."""
+    standardised: bool = False
+    """Whether each channel of these layers gets mean 0 and deviation 1 over the batch (iBOT's
+    ``norm`` and ``last_norm``, without weights of their own). At a random start all images look
+    nearly alike to a head, and with some dozens of them at a time the targets become uniform
+    before they differ; DINOv2's batches and weeks do without."""
 
 
 class ProjectionHead(nn.Module):
@@ -40,7 +48,10 @@ class ProjectionHead(nn.Module):
         sizes = [width, *[settings.hidden] * (settings.layers - 1), settings.bottleneck]
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(sizes):
-            layers += [nn.Linear(inputs, outputs), nn.GELU()]
+            layers.append(nn.Linear(inputs, outputs))
+            if settings.standardised:
+                layers.append(Standardised())
+            layers.append(nn.GELU())
         self.mlp = nn.Sequential(*layers[:-1])
         for module in self.mlp:
             if isinstance(module, nn.Linear):
@@ -52,6 +63,21 @@ class ProjectionHead(nn.Module):
         """Logits of each token."""
         logits: Tensor = self.last_layer(F.normalize(self.mlp(tokens), dim=-1, eps=1e-12))
         return logits
+
+
+class Standardised(nn.Module):
+    """Batch norm without weights and without a memory, of a micro-batch on its rank.
+
+    Torch's refuses a single row, and none: a crop may have no masked patch.
+    """
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens (N, C), in float32 with mean 0 and deviation 1 in each channel."""
+        tokens = tokens.float()
+        if not len(tokens):
+            return tokens
+        variance, mean = torch.var_mean(tokens, dim=0, correction=0)
+        return (tokens - mean) * torch.rsqrt(variance + _EPS)
 
 
 class Prototypes(nn.Module):

@@ -40,6 +40,8 @@ class Network(nn.Module):
         shape = architecture(settings.architecture)
         self.backbone = VisionTransformer(shape, settings.layer_scale)
         self.dino_head = ProjectionHead(shape.width, settings.dino_head)
+        # Patches are many and not like classes, which beside them would be alike again.
+        self._apart = settings.dino_head.standardised
         self.ibot_head: ProjectionHead | None = None
         if settings.ibot_head is not None:
             self.ibot_head = ProjectionHead(shape.width, settings.ibot_head)
@@ -74,8 +76,8 @@ class Network(nn.Module):
         return Views(tokens, by_crop[:2], by_crop[2:], hidden)
 
     def _heads(self, classes: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
-        if self.ibot_head is not None:
-            return self.dino_head(classes), self.ibot_head(patches)
+        if self.ibot_head is not None or self._apart:
+            return self.dino_head(classes), (self.ibot_head or self.dino_head)(patches)
         # One head: one product for both.
         logits: Tensor = self.dino_head(torch.cat([classes, patches]))
         return logits[: len(classes)], logits[len(classes) :]

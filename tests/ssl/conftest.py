@@ -35,7 +35,7 @@ def drawn_tiles(count: int, side: int = 64, seed: int = 0) -> tuple[NDArray[np.u
         kind, angle = number % 3, rng.uniform(0, np.pi)
         u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
         phases = rng.uniform(0, 2 * np.pi, 2)
-        waves = {0: (14, 14), 1: (5, 5), 2: (12, 0)}[kind]
+        waves = {0: (8, 8), 1: (3, 3), 2: (7, 0)}[kind]
         pattern = np.cos(2 * np.pi * waves[0] * u + phases[0])
         if waves[1]:
             pattern = pattern * np.cos(2 * np.pi * waves[1] * v + phases[1])

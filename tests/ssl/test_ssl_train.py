@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import numpy as np
 import pytest
 import timm
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from pixcell_share.encoders import load_encoder
 from pixcell_share.encoders.checkpoint import read_state_dict
@@ -17,6 +21,7 @@ from pixcell_share.encoders.transform import TileTransform
 from pixcell_share.errors import LossError, SettingsError, WorkFolderError
 from pixcell_share.ssl import SilentView, preset, train_encoder
 from pixcell_share.ssl.architectures import ARCHITECTURES, architecture
+from pixcell_share.ssl.crops import ColourSettings
 from pixcell_share.ssl.distillation import Distillation, build
 from pixcell_share.ssl.export import write_weights
 from pixcell_share.ssl.vit import VisionTransformer
@@ -176,33 +181,33 @@ def test_timm_has_every_published_architecture() -> None:
             assert timm.is_model(shape.timm_name), shape.name
 
 
-def nearest_accuracy(folder: Path, count: int = 120) -> float:
-    """Of the nearest neighbour among as many other tiles, by cosine."""
+def probe_accuracy(folder: Path, count: int = 300) -> float:
+    """Of a linear classifier, fitted to as many other tiles."""
     encoder = load_encoder(str(folder))
     (known, labels), (asked, wanted) = drawn_tiles(count, seed=7), drawn_tiles(count, seed=8)
-    sides = [encoder.embed(tiles) for tiles in (known, asked)]
-    unit = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in sides]
-    found = np.array(labels)[(unit[1] @ unit[0].T).argmax(1)]
-    return float((found == np.array(wanted)).mean())
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300))
+    classifier.fit(encoder.embed(known), labels)
+    return float(classifier.score(encoder.embed(asked), wanted))
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    reason="open in the hub's issue: with the small preset the DINO loss rises to that of uniform "
-    "targets, log of the prototypes, and the features are no better than random ones"
-)
 def test_it_learns_what_tells_tiles_apart(
     settings: MakeSettings, shards: Path, tmp_path: Path
 ) -> None:
-    """Patterns whose colours say nothing: from a random start to nearly all right."""
+    """Patterns whose colours say nothing, from a random start."""
     small = preset("small")
+    colours = ColourSettings(blur=(0.0, 0.0, 0.0), solarize=0.0)
     quick = replace(
         settings(drop_path=0.0), global_batch=24, micro_batch=24, dino_head=small.dino_head,
-        crops=replace(small.crops, global_px=32, local_px=16, locals=4),
-        log_every=5, save_every=1000,
+        crops=replace(small.crops, global_px=32, local_px=16, colour=colours),
+        log_every=10, save_every=1000,
     )  # fmt: skip
     random = replace(quick, schedule=replace(small.schedule, steps=1, warmup_steps=0, rate=1e-9))
-    start = nearest_accuracy(train(random, shards, tmp_path / "random").folder)
-    learning = replace(quick, schedule=replace(small.schedule, steps=60, warmup_steps=6))
-    end = nearest_accuracy(train(learning, shards, tmp_path / "trained").folder)
-    assert end > start + 0.1
+    start = probe_accuracy(train(random, shards, tmp_path / "random").folder)
+    learning = replace(quick, schedule=replace(small.schedule, steps=100, warmup_steps=6))
+    end = probe_accuracy(train(learning, shards, tmp_path / "trained").folder)
+    assert end > start + 0.05
+    # Uniform targets, to which a head that sees no difference goes, are at log K and half of it:
+    # half of the crops are not masked.
+    last, uniform = read_log(tmp_path / "trained")[-1], math.log(small.dino_head.prototypes)
+    assert last["dino"] < 0.9 * uniform and last["ibot"] < 0.9 * uniform / 2
