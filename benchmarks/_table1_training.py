@@ -27,8 +27,8 @@ class TrainingSettings:
 
     preset: str = "small"
     """Of `pixcell_share.ssl`."""
-    steps: int = 150
-    batch: int = 16
+    steps: int = 240
+    batch: int = 24
     """Tiles of a step."""
     global_px: int = 48
     """Side of the global crops, and of what the trained encoder sees."""

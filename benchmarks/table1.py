@@ -74,7 +74,7 @@ class Experiment:
     cohort: CohortSettings = CohortSettings()
     training: TrainingSettings = TrainingSettings()
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    processes: int = 3
+    processes: int = 2
     """Trainings at once."""
 
     def describe(self) -> dict[str, Any]:

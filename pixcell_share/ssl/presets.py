@@ -19,7 +19,7 @@ def small() -> SslSettings:
 
     `tiny` at 64 px, two global and four local crops. What differs from DINOv2 is what a few
     hundred steps of a few dozen tiles need: standardised heads with few prototypes, a teacher that
-    follows soon and stays sharp, layer scales that let the blocks take part from the first step.
+    follows soon, layer scales that let the blocks take part from the first step.
     """
     return SslSettings(
         architecture="tiny",
@@ -31,7 +31,7 @@ def small() -> SslSettings:
             rate=0.006,
             frozen_steps=0,
             momentum=(0.95, 1.0),
-            temperature=(0.04, 0.04),
+            temperature_steps=200,
         ),
         crops=CropSettings(
             global_px=64, local_px=32, locals=4, turn=True, colour=ColourSettings(solarize=0.0)
