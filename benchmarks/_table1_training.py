@@ -42,14 +42,6 @@ class TrainingSettings:
     def ssl(self, seed: int) -> SslSettings:
         """The settings of one training."""
         start = preset(self.preset)
-        share = self.steps / start.schedule.steps
-        schedule = replace(
-            start.schedule,
-            steps=self.steps,
-            warmup_steps=round(start.schedule.warmup_steps * share),
-            frozen_steps=round(start.schedule.frozen_steps * share),
-            temperature_steps=round(start.schedule.temperature_steps * share),
-        )
         crops = replace(
             start.crops, global_px=self.global_px, local_px=self.local_px, locals=self.locals
         )
@@ -58,7 +50,7 @@ class TrainingSettings:
             seed=seed,
             global_batch=self.batch,
             micro_batch=min(start.micro_batch, self.batch),
-            schedule=schedule,
+            schedule=start.schedule.over(self.steps),
             crops=crops,
         )
 

@@ -81,7 +81,8 @@ def train(
         name=name,
         arch=arch,
         preset=preset,
-        changes=parse_changes(set_ or (), steps=steps),
+        steps=steps,
+        changes=parse_changes(set_ or ()),
     )
     place = HubHome.locate(home)
     with Hub.opened(place, ACTOR) as hub:

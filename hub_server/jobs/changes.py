@@ -9,25 +9,16 @@ from typing import Any
 from pixcell_share.errors import SettingsError
 
 
-def parse_changes(texts: Sequence[str], *, steps: int | None = None) -> dict[str, Any]:
+def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
     """``["crops.local_px=98"]`` as ``{"crops": {"local_px": 98}}``.
 
     Args:
         texts: each a dotted name, ``=``, and a value in JSON; what is no JSON is a text.
-        steps: of the schedule. The warm-up and what else is counted in steps shrink with it.
 
     Raises:
         SettingsError: a text has no name or no ``=``.
     """
     changes: dict[str, Any] = {}
-    if steps is not None:
-        early = max(1, steps // 10)
-        changes["schedule"] = {
-            "steps": steps,
-            "warmup_steps": early,
-            "frozen_steps": early // 2,
-            "temperature_steps": max(1, steps // 3),
-        }
     for text in texts:
         name, mark, value = text.partition("=")
         *groups, last = name.split(".")

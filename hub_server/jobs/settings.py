@@ -37,6 +37,9 @@ class TrainSettings:
     """A name of `pixcell_share.ssl.ARCHITECTURES`; None: the preset's."""
     preset: str = "small"
     """A name of `pixcell_share.ssl.PRESETS`."""
+    steps: int | None = None
+    """Of the training; the preset's warm-up and what else is counted in steps go with them. None:
+    the preset's."""
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Other settings of `pixcell_share.ssl.SslSettings`, nested as in its JSON."""
 

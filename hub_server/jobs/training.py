@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,8 @@ def ssl_settings(wanted: TrainSettings) -> SslSettings:
         SettingsError: no such preset, architecture or setting, or they do not go together.
     """
     start = preset(wanted.preset)
+    if wanted.steps is not None:
+        start = replace(start, schedule=start.schedule.over(wanted.steps))
     changes = dict(wanted.changes)
     if wanted.arch is not None:
         changes["architecture"] = wanted.arch

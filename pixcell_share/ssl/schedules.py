@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pixcell_share.errors import SettingsError
 
@@ -39,6 +39,17 @@ class ScheduleSettings:
             )
         if not (min(self.rate, *self.temperature) > 0):
             raise SettingsError("a rate or a temperature is not above 0", "use DINOv2's defaults")
+
+    def over(self, steps: int) -> ScheduleSettings:
+        """The same schedule in another number of steps: what is counted in steps goes with it."""
+        share = steps / self.steps
+        return replace(
+            self,
+            steps=steps,
+            warmup_steps=round(self.warmup_steps * share),
+            frozen_steps=round(self.frozen_steps * share),
+            temperature_steps=round(self.temperature_steps * share),
+        )
 
 
 @dataclass(frozen=True)

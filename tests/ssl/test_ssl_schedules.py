@@ -115,3 +115,13 @@ def test_flops_are_those_that_torch_counts(architecture_name: str) -> None:
         assert counter.get_total_flops() == pytest.approx(ours, rel=1e-9)
     less = training_flops(SslSettings(architecture="dinov2_vits14", drop_path=0.4))
     assert less < training_flops(SslSettings(architecture="dinov2_vits14", drop_path=0.0))
+
+
+def test_a_shorter_schedule_keeps_its_shares() -> None:
+    whole = ScheduleSettings()
+    shorter = whole.over(1000)
+    assert (shorter.steps, shorter.warmup_steps, shorter.frozen_steps) == (1000, 100, 10)
+    assert shorter.temperature_steps == 300 and shorter.rate == whole.rate
+    assert shorter.over(whole.steps) == whole
+    with pytest.raises(SettingsError, match="0 steps"):
+        whole.over(0)
