@@ -9,6 +9,13 @@ from pixcell_share.evaluation.embedding_files import (
 )
 from pixcell_share.evaluation.evaluate import evaluate
 from pixcell_share.evaluation.extract import ExtractionSettings, embed_dataset, embed_pictures
+from pixcell_share.evaluation.federated_probe import (
+    Probe,
+    ProbeSettings,
+    ProbeStep,
+    judge_probe,
+    train_step,
+)
 from pixcell_share.evaluation.frechet import frechet_distance
 from pixcell_share.evaluation.image_folder import Division, read_image_folder
 from pixcell_share.evaluation.images import (
@@ -31,6 +38,12 @@ from pixcell_share.evaluation.named_datasets import PAPER_DATASETS, read_named_d
 from pixcell_share.evaluation.open_dataset import open_dataset
 from pixcell_share.evaluation.protocols import TASKS, Outcome, run_task
 from pixcell_share.evaluation.result import EvaluationResult
+from pixcell_share.evaluation.site_tiles import (
+    CountFloor,
+    SiteFigures,
+    SiteTiles,
+    judge_encoder,
+)
 from pixcell_share.evaluation.summary import difference, mean_over_datasets
 from pixcell_share.evaluation.thunder_model import export_thunder_model
 from pixcell_share.evaluation.thunder_split import read_thunder_split
@@ -42,6 +55,7 @@ __all__ = [
     "PAPER_DATASETS",
     "TASKS",
     "Comparison",
+    "CountFloor",
     "Division",
     "Embedded",
     "EmbeddedDataset",
@@ -56,6 +70,11 @@ __all__ = [
     "PictureArray",
     "PictureFiles",
     "Pictures",
+    "Probe",
+    "ProbeSettings",
+    "ProbeStep",
+    "SiteFigures",
+    "SiteTiles",
     "Utility",
     "are_pairs",
     "balanced_accuracy",
@@ -70,6 +89,8 @@ __all__ = [
     "evaluate",
     "export_thunder_model",
     "frechet_distance",
+    "judge_encoder",
+    "judge_probe",
     "knn_predict",
     "macro_f1",
     "mean_over_datasets",
@@ -81,5 +102,6 @@ __all__ = [
     "read_thunder_embeddings",
     "read_thunder_split",
     "run_task",
+    "train_step",
     "write_thunder_part",
 ]

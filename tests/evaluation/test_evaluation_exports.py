@@ -5,6 +5,8 @@ from __future__ import annotations
 from pixcell_share import evaluation
 
 EXPORTS = """
+CountFloor SiteFigures SiteTiles judge_encoder Probe ProbeSettings ProbeStep judge_probe train_step
+
     KS METRICS PAPER_DATASETS TASKS Comparison Division Embedded EmbeddedDataset EvaluationResult
     ExtractionSettings FewShot ImageDataset ImagePart InceptionEncoder LinearProbeSettings Outcome
     PictureArray PictureFiles Pictures Utility are_pairs balanced_accuracy
