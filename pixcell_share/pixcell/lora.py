@@ -148,6 +148,19 @@ def lora_state(transformer: PixCellTransformer2DModel) -> dict[str, Tensor]:
     return state
 
 
+def fill_lora(transformer: PixCellTransformer2DModel, state: Mapping[str, Tensor]) -> None:
+    """Give the adapter's matrices other values, by the names of `lora_state`.
+
+    Raises:
+        WeightsMismatchError: names or shapes are not the adapter's.
+    """
+    own = lora_state(transformer)
+    if own.keys() != state.keys() or any(own[k].shape != v.shape for k, v in state.items()):
+        raise WeightsMismatchError("the LoRA is one of another generator or rank", _REMEDY)
+    for name, value in own.items():
+        value.copy_(state[name])
+
+
 def save_lora(transformer: PixCellTransformer2DModel, path: Path, *, base_sha256: str = "") -> Path:
     """Write the adapter alone, with its rank, alpha and base model in the file's metadata.
 

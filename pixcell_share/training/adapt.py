@@ -133,24 +133,41 @@ def stage_of(base: Base, settings: AdaptSettings) -> StageSettings:
     Raises:
         SettingsError: a value is out of range.
     """
-    config = base.transformer.config
-    stage = config.sample_size * LATENT_PX
-    fitting = max(1, 16 // config.caption_num_tokens)
-    return StageSettings(
-        stage=stage,
-        interpolation=base.transformer.interpolation_scale,
-        global_batch=settings.batch,
+    fitting = max(1, 16 // base.transformer.config.caption_num_tokens)
+    return lora_stage(
+        base,
+        batch=settings.batch,
         micro_batch=settings.micro_batch or min(fitting, settings.batch),
         steps=settings.steps,
-        heads=config.num_attention_heads,
-        head_dim=config.attention_head_dim,
-        layers=config.num_layers,
-        objective=ObjectiveSettings(base.prediction, learned_variance=False),
         rate=settings.rate,
         weight_decay=settings.weight_decay,
         condition_dropout=settings.condition_dropout,
         turn=settings.turn,
+    )
+
+
+def lora_stage(base: Base, *, batch: int, **given: Any) -> StageSettings:
+    """A stage with sizes and prediction of the generator itself, and no average of weights.
+
+    Args:
+        base: the generator.
+        batch: images of a step.
+        given: other entries of the stage.
+
+    Raises:
+        SettingsError: a value is out of range.
+    """
+    config = base.transformer.config
+    return StageSettings(
+        stage=config.sample_size * LATENT_PX,
+        interpolation=base.transformer.interpolation_scale,
+        global_batch=batch,
+        heads=config.num_attention_heads,
+        head_dim=config.attention_head_dim,
+        layers=config.num_layers,
+        objective=ObjectiveSettings(base.prediction, learned_variance=False),
         ema=0.0,
+        **given,
     )
 
 

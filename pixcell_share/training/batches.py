@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor
 from pixcell_share.errors import DataError, SettingsError
 from pixcell_share.training.batch import Batch
 from pixcell_share.training.division import Division
-from pixcell_share.training.latents import Address, ShuffledOrder, Source, StoreInfo
+from pixcell_share.training.latents import Address, Source, Split, StoreInfo
 
 _Array = NDArray[np.floating[Any]]
 _Crop = tuple[_Array, _Array]
@@ -52,6 +52,17 @@ class SampleSettings:
     """Leave out samples with NaN or infinite numbers (weight 0), instead of stopping."""
 
 
+class Order(Protocol):
+    """Which region is at a position."""
+
+    split: Split
+    """Of the stores."""
+
+    def locate(self, position: int) -> Address:
+        """The region at a position from 0 on."""
+        ...
+
+
 class BatchMaker:
     """Makes the batch of any positions.
 
@@ -67,7 +78,7 @@ class BatchMaker:
 
     def __init__(
         self,
-        order: ShuffledOrder,
+        order: Order,
         sources: Sequence[Source],
         settings: SampleSettings,
         say: Callable[[str], None] = print,
