@@ -26,6 +26,7 @@ from pixcell_share.files import atomic_write_text
 from pixcell_share.privacy import NearCopySettings
 from pixcell_share.privacy.gate import GateLimits
 from pixcell_share.privacy.ledger import Budget, Ledger, Mark
+from site_agent.federation.policy import FederationPolicy
 
 _TEMPLATE = """\
 # The public label of this site. It is written into every bundle: do not use a
@@ -77,6 +78,8 @@ class SiteConfig:
     """Limits of the gate."""
     budget: Budget = Budget()
     """What one patient may take part in."""
+    federation: FederationPolicy = FederationPolicy()
+    """What a hub may ask."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +185,12 @@ class SiteHome:
             raise SettingsError(
                 f"{self.config_file} is not valid TOML: {error}", "mend the line that it names"
             ) from error
-        sections = {"near_copies": NearCopySettings, "limits": GateLimits, "budget": Budget}
+        sections: dict[str, type[Any]] = {
+            "near_copies": NearCopySettings,
+            "limits": GateLimits,
+            "budget": Budget,
+            "federation": FederationPolicy,
+        }
         self._known(values, {"site", *sections}, "")
         found: dict[str, Any] = {}
         for name, kind in sections.items():

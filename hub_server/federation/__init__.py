@@ -1,0 +1,1 @@
+"""The hub in a federation: rounds, the SuperLink that carries them, and what sites answered."""

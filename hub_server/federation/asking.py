@@ -1,0 +1,104 @@
+"""Ask all sites, and take what comes: nobody who is away or refuses holds a round up."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from hub_server.federation.rounds import Heard, Round, RoundFolder
+from pixcell_share.bundles import SiteKey
+from pixcell_share.errors import MembershipError
+from pixcell_share.federation import Answer, Request, Sealed, SealError
+from pixcell_share.federation.records import Arrays, arrays_digest, pack, unpack
+
+_log = logging.getLogger(__name__)
+_LOOK_EVERY_S = 1.0
+
+SiteOf = Callable[[str], str]
+"""The member whose key has this fingerprint; raises `MembershipError` if none has."""
+
+
+@dataclass
+class Asking:
+    """One step of a round: who was asked, and who answered.
+
+    Args:
+        grid: Flower's way to the nodes.
+        folder: keeps the answers.
+        wanted: the round.
+        key: the hub's; it signs the request.
+        site_of: who signed an answer.
+    """
+
+    grid: Grid
+    folder: RoundFolder
+    wanted: Round
+    key: SiteKey
+    site_of: SiteOf
+    arrays: dict[str, Arrays] = field(default_factory=dict)
+    """Arrays of the answers, by site."""
+
+    def ask(self, step: int = 0, arrays: Arrays | None = None) -> list[Heard]:
+        """Ask every node that is there or comes, until all have answered or time is up.
+
+        Returns:
+            All answers to this step, those of an earlier run of the round among them.
+        """
+        request = Request(
+            self.wanted.id, self.wanted.kind, self.wanted.ask, step, arrays_digest(arrays or {})
+        )
+        sealed = Sealed.seal(request.document(), "request", self.key)
+        content = pack(sealed, arrays)
+        asked: dict[int, str] = {}
+        waiting: set[str] = set()
+        began, last = time.monotonic(), time.monotonic()
+        while (now := time.monotonic()) - began < self.wanted.wait_s:
+            for node in set(self.grid.get_node_ids()) - asked.keys():
+                message = Message(content, node, request.kind.message_type, group_id=str(step))
+                asked[node] = _pushed(self.grid, message)
+                waiting.add(asked[node])
+                last = now
+            if came := list(self.grid.pull_messages(waiting)) if waiting else []:
+                last = now
+            for message in came:
+                waiting.discard(message.metadata.reply_to_message_id)
+                self._take(message, sealed)
+            if self._enough(step, waiting, now - last):
+                break
+            time.sleep(_LOOK_EVERY_S)
+        return self.folder.answers(step)
+
+    def _enough(self, step: int, waiting: set[str], quiet_s: float) -> bool:
+        """Whether everybody answered, or nobody who is asked is left and nobody comes."""
+        answered = len(self.folder.answers(step))
+        if self.wanted.expected and answered >= self.wanted.expected:
+            return True
+        return not waiting and quiet_s > self.wanted.gather_s
+
+    def _take(self, message: Message, request: Sealed) -> None:
+        """Keep an answer whose signature, round and request are right; nothing else counts."""
+        if message.has_error():
+            _log.info("a node did not answer: code %d", message.error.code)
+            return
+        try:
+            sealed, arrays = unpack(message.content)
+            site = self.site_of(sealed.key_id)
+            answer = Answer.of(sealed.open("answer", sealed.key_id))
+        except (SealError, MembershipError, ValueError):
+            _log.warning("an answer was not signed by a member")
+            return
+        if answer.request_sha256 != request.sha256 or answer.arrays_sha256 != arrays_digest(arrays):
+            _log.warning("an answer of %s belongs to another request", site)
+            return
+        if self.folder.keep(Heard(site, answer), sealed) and arrays:
+            self.arrays[site] = arrays
+
+
+def _pushed(grid: Grid, message: Message) -> str:
+    """Send one message; its id."""
+    return next(iter(grid.push_messages([message])))

@@ -1,0 +1,113 @@
+"""Rounds on disk: what was asked, and what each site answered, as it was signed.
+
+This is the hub's checkpoint. A run of Flower that dies is started again with the same round, and
+asks only the sites that have not answered; so a round goes on, and no answer counts twice.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pixcell_share.errors import NotFoundError
+from pixcell_share.federation import Answer, RoundKind, Sealed
+from pixcell_share.files import atomic_write_text
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a hub wants of its sites."""
+
+    id: str
+    kind: RoundKind
+    ask: Mapping[str, Any]
+    expected: int = 0
+    """Sites that the hub counts on; the round ends when so many have answered every step."""
+    wait_s: float = 3600.0
+    """How long answers are waited for; who has not answered then did not take part."""
+    gather_s: float = 20.0
+    """How long fewer sites than expected are waited for, once all that are there have answered."""
+    state: str = "open"
+    """``open``, ``done`` or ``failed``."""
+    result: Mapping[str, Any] = field(default_factory=dict)
+    """What the kind makes of the answers."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A site's answer, checked."""
+
+    site: str
+    """The name that the registry knows the signer by."""
+    answer: Answer
+
+
+class RoundFolder:
+    """One round of a hub.
+
+    Args:
+        folder: its own.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def begin(cls, rounds: Path, kind: RoundKind, ask: Mapping[str, Any], **how: Any) -> Round:
+        """Write down a new round."""
+        made = Round(secrets.token_hex(16), kind, ask, **how)
+        cls(rounds / made.id).save(made)
+        return made
+
+    def load(self) -> Round:
+        """What is asked.
+
+        Raises:
+            NotFoundError: there is no such round.
+        """
+        try:
+            values = json.loads((self.folder / "round.json").read_text())
+        except FileNotFoundError as error:
+            raise NotFoundError(
+                f"there is no round {self.folder.name[:8]}", "see `pixcell-hub rounds`"
+            ) from error
+        return Round(**{**values, "kind": RoundKind(values["kind"])})
+
+    def save(self, wanted: Round) -> None:
+        """Write it down."""
+        atomic_write_text(self.folder / "round.json", json.dumps(asdict(wanted), indent=2) + "\n")
+
+    def close(self, state: str, result: Mapping[str, Any]) -> Round:
+        """The round is over."""
+        closed = replace(self.load(), state=state, result=result)
+        self.save(closed)
+        return closed
+
+    def keep(self, heard: Heard, sealed: Sealed) -> bool:
+        """Keep a site's answer to a step; False if there was one, which stays."""
+        path = self._answer(heard.site, heard.answer.step)
+        if path.exists():
+            return False
+        kept = {
+            "site": heard.site,
+            "payload": sealed.payload.decode(),
+            "signer": sealed.signer,
+            "signature": base64.b64encode(sealed.signature).decode(),
+        }
+        atomic_write_text(path, json.dumps(kept) + "\n")
+        return True
+
+    def answers(self, step: int = 0) -> list[Heard]:
+        """Answers to a step, by site."""
+        found = [json.loads(path.read_text()) for path in self.folder.glob(f"answers/{step}-*")]
+        heard = [Heard(kept["site"], Answer.of(json.loads(kept["payload"]))) for kept in found]
+        return sorted(heard, key=lambda each: each.site)
+
+    def _answer(self, site: str, step: int) -> Path:
+        name = base64.b32encode(site.encode()).decode().rstrip("=").lower()
+        return self.folder / "answers" / f"{step}-{name}.json"
