@@ -9,8 +9,8 @@ from hub_server.log import Act, Checkpoint
 from hub_server.registry import Encoder, Evaluation, Job, JobKind
 from hub_server.registry.cohorts import find_cohort
 from hub_server.registry.jobs import find_job, list_jobs
+from hub_server.registry.leaderboard import figure_of
 from hub_server.registry.lineage import trained_on
-from pixcell_share.evaluation import EvaluationResult
 
 
 def describe_cohort(session: Session, digest: str) -> dict[str, object]:
@@ -86,8 +86,8 @@ def describe_job(session: Session, beginning: str) -> dict[str, object]:
     Raises:
         NotFoundError: there is no one such job.
     """
-    found = list(session.scalars(select(Job).where(Job.id.startswith(beginning)).limit(2)))
-    job = found[0] if len(found) == 1 else find_job(session, beginning)
+    begun = list(session.scalars(select(Job).where(Job.id.startswith(beginning)).limit(2)))
+    job = begun[0] if len(begun) == 1 else find_job(session, beginning)
     fields: dict[str, object] = {
         "job": job.id,
         "kind": job.kind.value,
@@ -101,11 +101,9 @@ def describe_job(session: Session, beginning: str) -> dict[str, object]:
         fields |= {"encoder": encoder.name, "sha256": encoder.digest}
         fields["noncommercial"] = encoder.noncommercial
     evaluation = session.scalar(select(Evaluation).where(Evaluation.job_id == job.id))
-    if evaluation is not None:
-        result = EvaluationResult.from_dict(evaluation.result)
-        estimate = result.balanced_accuracy
+    if evaluation is not None and (found := figure_of(evaluation.result)):
         fields["balanced_accuracy"] = (
-            f"{estimate.value:.3f} (95 % interval {estimate.low:.3f} to {estimate.high:.3f})"
+            f"{found.value:.3f} (95 % interval {found.low:.3f} to {found.high:.3f})"
         )
     return {name: value for name, value in fields.items() if value is not None}
 

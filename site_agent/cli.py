@@ -59,12 +59,11 @@ def init(
 
     Example: pixcell-site init --site hospital-a
     """
-    from site_agent import printing
     from site_agent.home import SiteHome
+    from site_agent.home_printing import show_key
 
     place = SiteHome.locate(home)
-    key = place.initialise(site)
-    printing.show_key(place, key, as_json)
+    show_key(place, place.initialise(site), as_json)
 
 
 @app.command()
@@ -335,12 +334,12 @@ def ledger(home: Home = None, as_json: Json = False) -> None:
 
     Example: pixcell-site ledger
     """
-    from site_agent import printing
     from site_agent.home import SiteHome
+    from site_agent.home_printing import show_ledger
 
     place = SiteHome.locate(home)
     key = place.load_key()
-    printing.show_ledger(place.ledger(key).verify(), place.config().budget, as_json)
+    show_ledger(place.ledger(key).verify(), place.config().budget, as_json)
 
 
 @app.command()

@@ -23,8 +23,7 @@ from typing import Any
 from pixcell_share.bundles import SiteKey, check_name
 from pixcell_share.errors import KeyFileError, SettingsError
 from pixcell_share.files import atomic_write_text
-from pixcell_share.privacy import NearCopySettings
-from pixcell_share.privacy.gate import GateLimits
+from pixcell_share.privacy import GateLimits, NearCopySettings
 from pixcell_share.privacy.ledger import Budget, Ledger, Mark
 from site_agent.federation.policy import FederationPolicy
 

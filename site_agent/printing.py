@@ -9,11 +9,8 @@ from typing import Any
 
 from rich.table import Table
 
-from pixcell_share.bundles import SiteKey
 from pixcell_share.console import output, print_json
 from pixcell_share.errors import SettingsError
-from pixcell_share.privacy import ledger
-from pixcell_share.privacy.ledger import Budget, LedgerState
 from site_agent.auditing import AuditOutcome
 from site_agent.doctor import Check, exit_code, print_checks
 from site_agent.frontier import Frontier
@@ -25,18 +22,6 @@ from site_agent.region import RegionOutcome
 from site_agent.region_files import PRIVATE
 
 _out = output()
-
-
-def show_key(home: SiteHome, key: SiteKey, as_json: bool) -> None:
-    """Where the new key lies, and its fingerprint."""
-    if as_json:
-        public = str(home.public_key)
-        print_json({"home": str(home.folder), "key_id": key.key_id, "public_key": public})
-        return
-    _out.print(f"private key  {home.private_key}  (never leaves this machine; back it up)")
-    _out.print(f"public key   {home.public_key}  (give this to the hub)")
-    _out.print(f"settings     {home.config_file}")
-    _out.print(f"fingerprint  {key.key_id}")
 
 
 def show_checks(checks: Sequence[Check], as_json: bool) -> int:
@@ -183,16 +168,6 @@ def show_frontier(found: Frontier, as_json: bool) -> None:
     _out.print(found.sentence)
     for path in found.files:
         _out.print(f"wrote  {path}")
-
-
-def show_ledger(state: LedgerState, budget: Budget, as_json: bool) -> None:
-    """What the patients took part in, without their names."""
-    if as_json:
-        print_json(ledger.describe(state, budget))
-        return
-    _out.print("the chain and every signature hold")
-    for line in ledger.lines(state, budget):
-        _out.print(line)
 
 
 def show_paths(verb: str, paths: Sequence[Path], as_json: bool) -> None:

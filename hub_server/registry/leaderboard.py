@@ -89,7 +89,7 @@ def _latest(
     label = _labels(evaluation for evaluation, _ in rows)
     found: dict[str, tuple[str | None, dict[str, Figure]]] = {}
     for evaluation, name in rows:
-        if figure := _figure(evaluation.result, metric):
+        if figure := figure_of(evaluation.result, metric):
             encoder = name or evaluation.external or ""
             figures = found.setdefault(encoder, (evaluation.encoder_id, {}))[1]
             figures[label[evaluation.dataset, evaluation.dataset_digest]] = figure
@@ -106,7 +106,8 @@ def _labels(evaluations: Iterable[Evaluation]) -> dict[tuple[str, str], str]:
     }
 
 
-def _figure(result: Mapping[str, Any], metric: str) -> Figure | None:
+def figure_of(result: Mapping[str, Any], metric: str = "balanced_accuracy") -> Figure | None:
+    """What a result says in ``metric``; None where it does not measure that."""
     by_shots = result["figures"]
     entry = by_shots[max(by_shots, key=lambda shots: int(shots or 0))].get(metric)
     return Figure(entry["value"], entry["low"], entry["high"]) if entry else None
