@@ -76,7 +76,7 @@ def epsilon_of(history: History, delta: float, accountant: str = ACCOUNTANT) -> 
     """
     if not history:
         return 0.0
-    claimed = _claim(history, delta, accountant)
+    claimed = _claim(tuple(history), delta, accountant)
     if accountant == ACCOUNTANT:
         _compare(history, delta, claimed)
     return claimed
@@ -164,7 +164,8 @@ def _ask_opacus(epsilon: float, delta: float, rate: float, steps: int) -> float:
     return float(found)
 
 
-def _claim(history: History, delta: float, accountant: str) -> float:
+@lru_cache(maxsize=256)
+def _claim(history: tuple[tuple[float, float, int], ...], delta: float, accountant: str) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         asked = _create(accountant)
@@ -178,7 +179,7 @@ def _claim(history: History, delta: float, accountant: str) -> float:
 
 
 def _compare(history: History, delta: float, claimed: float) -> None:
-    upper = _claim(history, delta, CHECK)
+    upper = _claim(tuple(history), delta, CHECK)
     lower = 0.0
     if all(rate == 1 for _, rate, _ in history):
         lower = compose_gaussian([n for n, _, steps in history for _ in range(steps)], delta)

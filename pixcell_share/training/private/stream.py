@@ -55,8 +55,7 @@ class SecretStream:
     def uniform(self, count: int, purpose: str, *parts: int) -> Doubles:
         """(count,) numbers in the open interval from 0 to 1, in steps of 2^-52."""
         key = hmac.digest(self._key, canonical_json([purpose, *parts]), hashlib.sha256)
-        cipher = Cipher(algorithms.ChaCha20(key, bytes(16)), mode=None)
-        words = np.frombuffer(cipher.encryptor().update(bytes(8 * count)), dtype="<u8")
+        words = np.frombuffer(keystream(key, 8 * count), dtype="<u8")
         # 52 bits: with 53 the half would be rounded away, and 1 itself has an infinite normal.
         numbers: Doubles = ((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
         return numbers
@@ -71,3 +70,9 @@ class SecretStream:
         """A seed from 0 to 2^63 - 1 for what no guarantee rests on."""
         key = hmac.digest(self._key, canonical_json([purpose]), hashlib.sha256)
         return int.from_bytes(key[:8], "little") >> 1
+
+
+def keystream(key: bytes, length: int) -> bytes:
+    """The first bytes of ChaCha20 under a key that is used once: nonce and counter are zero."""
+    cipher = Cipher(algorithms.ChaCha20(key, bytes(16)), mode=None)
+    return cipher.encryptor().update(bytes(length))
