@@ -27,7 +27,7 @@ class TrainingSettings:
 
     preset: str = "small"
     """Of `pixcell_share.ssl`."""
-    steps: int = 240
+    steps: int = 150
     batch: int = 24
     """Tiles of a step."""
     global_px: int = 48
