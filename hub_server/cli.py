@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from hub_server.commands import accounts, bundles, cohorts, encoders, log, members, server
+from hub_server.commands import (
+    accounts,
+    bundles,
+    cohorts,
+    encoders,
+    federation,
+    log,
+    members,
+    server,
+)
 from pixcell_share import console
 
 app = console.application(
@@ -34,6 +43,7 @@ for command in (
     encoders.compare,
     encoders.leaderboard,
     encoders.jobs,
+    federation.simulate,
 ):
     app.command()(command)
 app.add_typer(accounts.app, name="accounts")

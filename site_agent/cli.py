@@ -13,6 +13,7 @@ import typer
 
 from pixcell_share import console
 from site_agent import hub_commands
+from site_agent.federation import commands as federation_commands
 from site_agent.options import (
     AuditEncoder,
     AuditWeights,
@@ -463,7 +464,14 @@ def demo_slides(
     printing.show_paths("drew", paths, as_json)
 
 
-for command in (hub_commands.join, hub_commands.send, hub_commands.rotate_key):
+for command in (
+    hub_commands.join,
+    hub_commands.send,
+    hub_commands.rotate_key,
+    federation_commands.approve,
+    federation_commands.agent,
+    federation_commands.status,
+):
     app.command()(command)
 
 

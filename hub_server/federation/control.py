@@ -14,7 +14,7 @@ from pathlib import Path
 from pixcell_share.errors import PixcellError
 from pixcell_share.federation.app_bundle import build_app_bundle, bundle_hash
 
-_LOOK_EVERY_S = 1.0
+_LOOK_EVERY_S = 2.0
 
 
 class RunFailedError(PixcellError):
@@ -107,6 +107,30 @@ class Control:
         if state.how != "completed":
             raise RunFailedError(f"the run {state.how or 'ended'}", "look into superlink.log")
         return state
+
+    def nodes(self) -> dict[bytes, int]:
+        """Numbers of the registered nodes by their public key in PEM."""
+        from flwr.proto.control_pb2 import ListNodesRequest
+
+        found = self._client.ListNodes(ListNodesRequest()).nodes_info
+        return {node.public_key: node.node_id for node in found if node.status != "unregistered"}
+
+    def register(self, public_key: bytes, name: str) -> None:
+        """Let a node in.
+
+        Args:
+            public_key: in PEM.
+            name: of the site.
+        """
+        from flwr.proto.control_pb2 import RegisterNodeRequest
+
+        self._client.RegisterNode(RegisterNodeRequest(public_key=public_key, name=name))
+
+    def unregister(self, node: int) -> None:
+        """Let a node in no more; a key that was out once stays out."""
+        from flwr.proto.control_pb2 import UnregisterNodeRequest
+
+        self._client.UnregisterNode(UnregisterNodeRequest(node_id=node))
 
     def stop(self, run: int) -> None:
         """Stop a run."""

@@ -5,6 +5,8 @@
     rounds/ID/        round.json, and answers/ of the sites as they signed them
     superlink.db      Flower's state: nodes, runs, messages on their way
     superexec.secret  known to the hub's own executor alone
+    superlink.address where it listens, while it runs
+    nodes.json        the node key of each site
     tls/              authority and certificate of the SuperLink, for this machine only
     flower/           Flower's own files
     superlink.log, superexec.log
@@ -43,3 +45,23 @@ class Places:
     def database(self) -> Path:
         """Flower's state."""
         return self.folder / "superlink.db"
+
+    @property
+    def tls(self) -> Path:
+        """Of the SuperLink; ``ca.crt`` is its authority."""
+        return self.folder / "tls"
+
+    @property
+    def secret(self) -> Path:
+        """Of the executor."""
+        return self.folder / "superexec.secret"
+
+    @property
+    def address(self) -> Path:
+        """Host and port of the SuperLink, while it runs."""
+        return self.folder / "superlink.address"
+
+    @property
+    def nodes(self) -> Path:
+        """The node key of each site, as the hub registered it."""
+        return self.folder / "nodes.json"

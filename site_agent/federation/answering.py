@@ -23,7 +23,7 @@ from pixcell_share.federation import (
     SealError,
 )
 from pixcell_share.federation.records import arrays_digest
-from site_agent.federation.desk import Desk
+from site_agent.federation.desk import Desk, noted_as_working
 from site_agent.federation.failures import code_of
 from site_agent.federation.handlers import HANDLERS, Arrays, WithArrays
 from site_agent.federation.kept import Kept
@@ -98,7 +98,7 @@ def _worked(desk: Desk, sealed: Sealed, arrays: Arrays) -> Reply:
     handler.permit(desk)
     if not policy.works_at(datetime.now()):
         raise RefusedRoundError(Reason.HOURS)
-    with gpu_locked(policy):
+    with gpu_locked(policy), noted_as_working(desk):
         done = handler.work(desk, arrays)
     result = done if isinstance(done, WithArrays) else WithArrays(done)
     said = Answer(

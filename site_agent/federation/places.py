@@ -10,6 +10,7 @@
     bin/               the program that Flower starts for each message
     agent.json         the state of the agent
     agent.log          what it did, and what went wrong: it never leaves the site
+    working.json       there while a round is worked on
     stop               there while the agent is asked to stop
 """
 
@@ -61,6 +62,16 @@ class Places:
     def agent_state(self) -> Path:
         """What `pixcell-site status` shows."""
         return self.folder / "agent.json"
+
+    @property
+    def agent_lock(self) -> Path:
+        """Held by the agent."""
+        return self.folder / "agent.lock"
+
+    @property
+    def working(self) -> Path:
+        """There while a round is worked on; says which."""
+        return self.folder / "working.json"
 
     @property
     def log(self) -> Path:

@@ -1,0 +1,106 @@
+"""Which node belongs to which site: a site gives its node's key, signed with its own.
+
+Flower's node key only lets a connection in; what a site answers is signed with the site's key.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_ssh_public_key,
+)
+
+from hub_server.federation.control import Control
+from hub_server.federation.places import Places
+from hub_server.registry import Registry, SiteState
+from hub_server.registry.sites import list_sites
+from pixcell_share.errors import HubError
+from pixcell_share.files import atomic_write_text
+from pixcell_share.wire import Refusal
+
+_log = logging.getLogger(__name__)
+_MAX_BYTES = 1000
+
+
+@dataclass(frozen=True)
+class NodeBook:
+    """The node keys that sites gave, by the name of the site, in OpenSSH's form."""
+
+    places: Places
+
+    def keys(self) -> dict[str, str]:
+        """All of them."""
+        if not self.places.nodes.exists():
+            return {}
+        found: dict[str, str] = json.loads(self.places.nodes.read_text())
+        return found
+
+    def note(self, site: str, public_key: str) -> None:
+        """Note the key of a site's node; it takes the place of an earlier one.
+
+        Raises:
+            HubError: it is no key that Flower takes, or another site's.
+        """
+        pem_of(public_key)
+        keys = self.keys()
+        if any(key == public_key for name, key in keys.items() if name != site):
+            raise HubError(
+                "this node key is another site's", "make a new one: delete federation/node.key",
+                Refusal.CONFLICT,
+            )  # fmt: skip
+        if keys.get(site) != public_key:
+            atomic_write_text(self.places.nodes, json.dumps({**keys, site: public_key}) + "\n")
+
+    def wanted(self, registry: Registry) -> dict[str, str]:
+        """The keys of active sites only."""
+        with registry.reading() as session:
+            active = {s.name for s in list_sites(session) if s.status is SiteState.ACTIVE}
+        return {site: key for site, key in self.keys().items() if site in active}
+
+
+def bring_in_line(control: Control, wanted: Mapping[str, str]) -> None:
+    """Register nodes that are missing in the SuperLink, and unregister those of nobody.
+
+    Args:
+        control: the SuperLink's.
+        wanted: node keys by site.
+    """
+    known = control.nodes()
+    keys = {pem_of(key): site for site, key in wanted.items()}
+    for pem, node in known.items():
+        if pem not in keys:
+            control.unregister(node)
+    for pem, site in keys.items():
+        if pem not in known:
+            control.register(pem, site)
+
+
+def pem_of(public_key: str) -> bytes:
+    """A node key as Flower keeps it.
+
+    Raises:
+        HubError: it is no P-256 or P-384 key in OpenSSH's form.
+    """
+    try:
+        if len(public_key) > _MAX_BYTES:
+            raise ValueError("too long")
+        key = load_ssh_public_key(public_key.encode())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise _no_node_key() from error
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise _no_node_key()
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _no_node_key() -> HubError:
+    return HubError(
+        "this is no node key", "use `pixcell-site agent` of this version", Refusal.MALFORMED
+    )
