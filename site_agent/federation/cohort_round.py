@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pixcell_share.federation import CohortAsk, Outcome, Reason, RefusedRoundError
 from site_agent.federation.desk import Desk
+from site_agent.federation.own_data import data_settings
 
 if TYPE_CHECKING:
     from site_agent.settings import SynthesisSettings
@@ -70,27 +71,16 @@ def settings_for(ask: CohortAsk, desk: Desk) -> SynthesisSettings:
         RefusedRoundError: no choice of tiles keeps within the site's limit for a class.
     """
     from pixcell_share.pixcell import SamplerSettings
-    from site_agent.settings import SynthesisSettings
 
-    policy = desk.policy
-    given = {
-        "slides": _path(policy.slides),
-        "tiles": _path(policy.tiles),
-        "table": _path(policy.table),
-        "patient_column": policy.patient_column,
-        "label_column": policy.label_column,
-    }
-    settings = SynthesisSettings(
-        **given,
-        out=desk.folder / "run",
-        model=policy.models[ask.model],
+    return data_settings(
+        desk,
+        desk.folder / "run",
+        model=desk.policy.models[ask.model],
         mix=ask.mix,
         dp_epsilon=ask.dp_epsilon or None,
-        max_tiles=_tiles_per_slide(ask, desk, SynthesisSettings(**given, out=desk.folder)),
+        max_tiles=_tiles_per_slide(ask, desk, data_settings(desk, desk.folder)),
         sampler=SamplerSettings(steps=ask.steps),
-        device=policy.device,
     )
-    return settings
 
 
 def _tiles_per_slide(ask: CohortAsk, desk: Desk, settings: SynthesisSettings) -> int:
@@ -106,9 +96,3 @@ def _tiles_per_slide(ask: CohortAsk, desk: Desk, settings: SynthesisSettings) ->
     if allowed < 1:
         raise RefusedRoundError(Reason.TILES)
     return min(wanted, allowed)
-
-
-def _path(text: str) -> Any:
-    from pathlib import Path
-
-    return Path(text) if text else None

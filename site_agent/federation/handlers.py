@@ -8,17 +8,16 @@ code (`site_agent.federation.failures`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from pixcell_share.federation import RoundKind
 from site_agent.federation.cohort_round import CohortRound
 from site_agent.federation.desk import Desk
+from site_agent.federation.encoder_round import EncoderRound
+from site_agent.federation.probe_round import ProbeRound
+from site_agent.federation.work import Arrays, WithArrays
 
-Arrays = dict[str, NDArray[np.generic]]
+__all__ = ["HANDLERS", "Arrays", "Handler", "WithArrays"]
 
 
 class Handler(Protocol):
@@ -43,13 +42,9 @@ class Handler(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class WithArrays:
-    """A result that arrays belong to, such as the update of a LoRA."""
-
-    result: Mapping[str, Any]
-    arrays: Arrays = field(default_factory=dict)
-
-
-HANDLERS: dict[RoundKind, Handler] = {RoundKind.COHORT: CohortRound()}
+HANDLERS: dict[RoundKind, Handler] = {
+    RoundKind.COHORT: CohortRound(),
+    RoundKind.ENCODER: EncoderRound(),
+    RoundKind.PROBE: ProbeRound(),
+}
 """By kind."""
