@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Annotated
 
@@ -52,6 +53,12 @@ def serve(
             "--behind-proxy", help="Plain HTTP, for a proxy on this machine with a certificate."
         ),
     ] = False,
+    federation: Annotated[
+        bool,
+        typer.Option(
+            "--federation", help="Keep Flower's SuperLink for rounds; needs the extra federation."
+        ),
+    ] = False,
     home: Home = None,
 ) -> None:
     """Serve the pages, the uploads and the jobs until Ctrl-C.
@@ -59,7 +66,9 @@ def serve(
     \b
     pixcell-hub serve
     pixcell-hub serve --host 127.0.0.1 --port 9443
+    pixcell-hub serve --federation
     """
+    from hub_server.federation.supervising import federating
     from hub_server.home import HubHome
     from hub_server.serving import serve_hub
     from hub_server.web.serve import ServeSettings
@@ -67,7 +76,10 @@ def serve(
     place = HubHome.locate(home)
     settings = ServeSettings(host=host, port=port, behind_proxy=behind_proxy)
     out = console.output()
-    serve_hub(place, settings, lambda address: out.print(f"the hub is at {address}  (Ctrl-C ends)"))
+    with federating(place) if federation else nullcontext():
+        serve_hub(
+            place, settings, lambda address: out.print(f"the hub is at {address}  (Ctrl-C ends)")
+        )
 
 
 def doctor(home: Home = None, as_json: Json = False) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 
 from hub_server import tls
+from hub_server.federation import fleet
 from hub_server.home import HubHome
 from hub_server.uploads import UploadSettings, UploadStore
 from hub_server.web.access import check_rules
@@ -69,7 +70,7 @@ def create_app(
     app.add_exception_handler(tus.WrongTusVersionError, tus.wrong_version)
     for router in (hub.router, members.router, uploads.router, cohorts.router, session.api):
         app.include_router(router, prefix=API)
-    for router in (session.forms, *pages):
+    for router in (session.forms, fleet.router, *pages):
         app.include_router(router)
     add_oidc(app, state)
     check_rules(app)
@@ -83,6 +84,8 @@ def _limits(settings: UploadSettings) -> Any:
     """Bytes that a method and a path may bring."""
 
     def limit_for(method: str, path: str) -> int:
+        if path.startswith(fleet.PATH):
+            return fleet.MAX_BYTES
         if not path.startswith(f"{API}/uploads"):
             return SMALL_BYTES
         return settings.request_bytes if method == "PATCH" else _OFFER_BYTES
