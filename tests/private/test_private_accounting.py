@@ -72,7 +72,7 @@ def test_the_accountants_state_goes_through_a_checkpoint() -> None:
     assert after.history == [(1.5, 0.25, 4)]
     other = Accountant(0.5, 0.25)
     other.tensors()["accountant/history"].copy_(before.tensors()["accountant/history"])
-    with pytest.raises(AuditError, match="with noise 1.5"):
+    with pytest.raises(AuditError, match=r"with noise 1\.5"):
         other.restore()
 
 

@@ -65,7 +65,7 @@ def test_micro_batches_hold_whole_patients_and_draws_by_tile(patients_store: Pat
     order = PatientOrder(Patients.of(sources), 1.0, 3, SecretStream(SECRET, "test"))
     drawn = SampleSettings(stage=256, global_batch=27, condition_dropout=0.5)
     maker = BatchMaker(order, sources, drawn)
-    parts = list(StepMaker(order, maker, 3, 7).parts(range(2)))
+    parts = list(StepMaker(order, maker, 7).parts(range(2)))
     assert [part.last for part in parts] == ([False] * 4 + [True]) * 2
     assert [part.tiles.patients for part in parts] == [2, 2, 2, 2, 1] * 2
     assert {part.patients for part in parts} == {9}
@@ -75,13 +75,11 @@ def test_micro_batches_hold_whole_patients_and_draws_by_tile(patients_store: Pat
     assert len({value.item() for value in first.batch.noise[:, 0, 0, 0]}) == 6
     dropped = torch.cat([part.tiles.batch.dropped for part in parts])
     assert 0 < int(dropped[:3].sum()) + int(dropped[3:6].sum()) < 6
-    with pytest.raises(SettingsError, match="do not fit into a micro-batch of 2"):
-        StepMaker(order, maker, 3, 2)
 
 
 def test_a_step_without_anybody_is_a_step() -> None:
     order = order_of(3, 1, 1e-9, 1)
-    parts = list(StepMaker(order, None, 1, 4).parts(range(2)))
+    parts = list(StepMaker(order, None, 4).parts(range(2)))
     assert [(part.tiles, part.patients, part.last) for part in parts] == [(None, 0, True)] * 2
 
 
@@ -133,5 +131,5 @@ def test_a_patient_of_two_stores_and_two_spellings_is_one(tmp_path: Path) -> Non
     found = Patients.of([*sources_of(one), *sources_of(two)])
     assert found.names == ("M\u00fcller", "b", "c")
     assert found.rows[0] == (Address(0, 0), Address(1, 0))
-    with pytest.raises(SettingsError, match="REPEAT|patients are drawn alike"):
+    with pytest.raises(SettingsError, match="patients are drawn alike"):
         Patients.of([Source(LatentStore.open(one), 2)])

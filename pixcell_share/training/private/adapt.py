@@ -12,18 +12,23 @@ from pixcell_share.files import atomic_write_bytes
 from pixcell_share.pixcell.lora import save_lora
 from pixcell_share.training.adapt import FILE
 from pixcell_share.training.base import Base
-from pixcell_share.training.latents import LatentStore, Source
 from pixcell_share.training.private.answer import SECRET
-from pixcell_share.training.private.grant import charge, identity
+from pixcell_share.training.private.grant import charge, identity, release_id
 from pixcell_share.training.private.patients import Patients
 from pixcell_share.training.private.record import PrivateRecord
 from pixcell_share.training.private.settings import LoopSettings, PrivacySettings, TrainingSettings
 from pixcell_share.training.private.signed import sign_adapter
 from pixcell_share.training.private.site_folder import SiteFolder
 from pixcell_share.training.private.start import seeded_adapter
-from pixcell_share.training.private.train import Work, train_private_lora
+from pixcell_share.training.private.train import (
+    Work,
+    check_fit,
+    check_folder,
+    train_private_lora,
+)
 from pixcell_share.training.private.update import adapter_digest
 from pixcell_share.training.record import record_of, write_record
+from pixcell_share.training.settings import DataSettings
 
 RECORD = "record.dsse.json"
 """The signed record, beside the LoRA."""
@@ -35,7 +40,7 @@ class PrivateAdaptSettings:
 
     model: str
     """The generator: a folder, a repository, or ``nano``."""
-    latents: tuple[str, ...]
+    data: DataSettings
     """Stores, each naming the patient of every region."""
     out: Path
     """Folder of the run; the LoRA and its record are written there."""
@@ -94,11 +99,11 @@ def adapt_privately(settings: PrivateAdaptSettings, say: Callable[[str], None]) 
             as `train_private_lora` and `charge`.
     """
     site, base = SiteFolder.open(settings.home), Base.load(settings.model)
-    sources = [
-        Source(LatentStore.open(folder, on_bad="refuse", say=say)) for folder in settings.latents
-    ]
+    sources = settings.data.open(say)
     patients = Patients.of(sources)
     about = identity(base.sha256, sources, settings.training, settings.privacy)
+    check_fit(base, sources, settings.privacy, settings.loop)
+    check_folder(settings.out, release_id(about))
     grant = charge(site.ledger, site.budget, patients, settings.privacy, about)
     start = seeded_adapter(base, settings.training)
     work = Work(settings.out, range(settings.privacy.steps), start)

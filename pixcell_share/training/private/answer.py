@@ -36,7 +36,7 @@ from pixcell_share.training.private.settings import LoopSettings
 from pixcell_share.training.private.signed import sign_adapter
 from pixcell_share.training.private.start import seeded_adapter
 from pixcell_share.training.private.task import AdapterTask
-from pixcell_share.training.private.train import Work, train_private_lora
+from pixcell_share.training.private.train import Work, check_fit, train_private_lora
 from pixcell_share.training.private.update import Adapter, adapter_digest, check_update
 
 SECRET = "private training v1"
@@ -105,6 +105,7 @@ def answer_adapter_task(
     base = Base.load(site.model)
     begin = _begin_with(task, start, base)
     sources = [Source(LatentStore.open(f, on_bad="refuse", say=say)) for f in site.latents]
+    check_fit(base, sources, task.privacy, site.loop)
     patients = Patients.of(sources)
     more = {"name": task.training, "rounds": task.rounds}
     about = identity(base.sha256, sources, task.local, task.privacy, more)

@@ -62,7 +62,9 @@ def identity(
     """
     return {
         "base": base_sha256,
-        "stores": [rows_digest(source.store.folder) for source in sources],
+        "stores": [
+            [rows_digest(source.store.folder), source.store.count("train")] for source in sources
+        ],
         "training": training.to_json(),
         "privacy": privacy.to_json(),
         **(more or {}),

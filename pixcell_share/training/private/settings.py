@@ -91,8 +91,9 @@ class PrivacySettings:
         Raises:
             SettingsError: an entry is unknown, missing, of another type or out of range.
         """
-        epsilon = values.get("epsilon")
-        known = {**values, "epsilon": math.inf if epsilon is None else epsilon}
+        known = values
+        if isinstance(values, dict) and values.get("epsilon", 0.0) is None:
+            known = {**values, "epsilon": math.inf}
         return from_values(cls, known)
 
 
@@ -160,6 +161,7 @@ class LoopSettings:
 
 
 T = TypeVar("T")
+_SAME_VERSION = "use the same version of this program on both sides"
 
 
 def from_values(kind: type[T], values: Any) -> T:
@@ -169,24 +171,14 @@ def from_values(kind: type[T], values: Any) -> T:
         SettingsError: an entry is unknown, missing, of another type or out of range.
     """
     known = {field.name: str(field.type) for field in fields(kind)}  # type: ignore[arg-type]
-    if not isinstance(values, dict) or set(values) - set(known):
-        odd = sorted(set(values) - set(known))[:1] if isinstance(values, dict) else [values]
-        raise SettingsError(
-            f"{kind.__name__} has no entry {ascii(odd[0])[:80]}",
-            "use the same version on both sides",
-        )
+    if not isinstance(values, dict) or set(values) != set(known):
+        raise SettingsError(f"the entries are not those of {kind.__name__}", _SAME_VERSION)
     for name, value in values.items():
         if not _fits(value, known[name]):
             raise SettingsError(
-                f"{name} = {ascii(value)[:80]} is not of the type {known[name]}",
-                "use the same version on both sides",
+                f"{name} = {ascii(value)[:80]} is not of the type {known[name]}", _SAME_VERSION
             )
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise SettingsError(
-            f"{kind.__name__} lacks an entry: {error}", "use the same version on both sides"
-        ) from error
+    return kind(**values)
 
 
 def _fits(value: Any, kind: str) -> bool:

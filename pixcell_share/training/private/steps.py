@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pixcell_share.errors import SettingsError
 from pixcell_share.training.batches import BatchMaker
 from pixcell_share.training.private.gradients import PatientTiles
 from pixcell_share.training.private.sampling import PatientOrder
@@ -33,20 +32,11 @@ class StepMaker:
     Args:
         order: who takes part, with which tiles.
         maker: of batches, from the same order.
-        cap: most tiles of a patient.
-        micro_batch: tiles computed at once. A patient's are never divided: the norm is of them all.
-
-    Raises:
-        SettingsError: a patient's tiles do not fit into a micro-batch.
+        micro_batch: tiles computed at once. A patient's are never divided, since the norm is of
+            them all: one with more tiles makes a larger micro-batch alone.
     """
 
-    def __init__(self, order: PatientOrder, maker: BatchMaker, cap: int, micro_batch: int) -> None:
-        if cap > micro_batch:
-            raise SettingsError(
-                f"{cap} tiles per patient do not fit into a micro-batch of {micro_batch}, and the "
-                "tiles of a patient are computed at once",
-                f"use --tiles-per-patient {micro_batch}, or a larger --micro-batch",
-            )
+    def __init__(self, order: PatientOrder, maker: BatchMaker, micro_batch: int) -> None:
         self._order, self._maker, self._size = order, maker, micro_batch
 
     def parts(self, steps: range) -> Iterator[Part]:

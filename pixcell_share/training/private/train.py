@@ -9,7 +9,7 @@ from typing import cast
 
 import torch
 
-from pixcell_share.errors import SettingsError
+from pixcell_share.errors import SettingsError, WorkFolderError
 from pixcell_share.pixcell.lora import add_lora, fill_lora
 from pixcell_share.pixcell.transformer import PixCellTransformer2DModel
 from pixcell_share.training.adapt import lora_stage
@@ -30,7 +30,7 @@ from pixcell_share.training.private.stream import SecretStream
 from pixcell_share.training.private.trainer import PrivateTrainer
 from pixcell_share.training.private.update import Adapter, adapter_digest
 from pixcell_share.training.run import prepare_attention
-from pixcell_share.training.settings import check_same, write_run
+from pixcell_share.training.settings import check_same, read_run, write_run
 from pixcell_share.training.stages import StageSettings
 
 
@@ -103,6 +103,40 @@ def train_private_lora(
         return job.run(ranks, secret, say, wants_stop)
 
 
+def check_fit(
+    base: Base, sources: Sequence[Source], privacy: PrivacySettings, loop: LoopSettings
+) -> None:
+    """Refuse what could not be trained, before the ledger is charged for it.
+
+    Raises:
+        SettingsError: the tiles of a patient do not fit into a micro-batch.
+        WeightsMismatchError: the stores are another generator's.
+    """
+    for source in sources:
+        base.check(source.store.info)
+    if loop.micro_batch is not None and loop.micro_batch < privacy.tiles_per_patient:
+        raise SettingsError(
+            f"{privacy.tiles_per_patient} tiles per patient do not fit into a micro-batch of "
+            f"{loop.micro_batch}, and the tiles of a patient are computed at once",
+            f"use --tiles-per-patient {loop.micro_batch}, or a larger --micro-batch",
+        )
+
+
+def check_folder(folder: Path, release: str) -> None:
+    """Refuse the folder of another training, before the ledger is charged for this one.
+
+    Raises:
+        WorkFolderError: it was begun with other settings or other tiles.
+        DataError: its ``run.json`` is damaged.
+    """
+    before = read_run(folder)
+    if before is not None and before["fixed"].get("release") != release:
+        raise WorkFolderError(
+            f"{folder} was begun with other settings or other tiles",
+            "use the same settings to go on with it, or another --out to begin anew",
+        )
+
+
 @dataclass(frozen=True)
 class _Job:
     base: Base
@@ -140,7 +174,7 @@ class _Job:
         return PrivateResult(adapter_of(model), record, outcome.loss, outcome.stopped, outcome.step)
 
     def _check(self, ranks: Ranks) -> None:
-        self.base.check(self.sources[0].store.info)
+        check_fit(self.base, self.sources, self.privacy, self.loop)
         if ranks.world > 1:
             raise SettingsError(
                 "a private training runs in one process",
@@ -205,7 +239,7 @@ class _Job:
         return PrivateTrainer(
             model,
             PatientGradients(model, objective, clip, bf16=self.training.bf16),
-            StepMaker(order, maker, privacy.tiles_per_patient, stage.micro_batch),
+            StepMaker(order, maker, stage.micro_batch),
             maker,
             stage,
             accountant=Accountant(grant.noise_multiplier, grant.rate, self.work.steps.start),
