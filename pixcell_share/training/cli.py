@@ -19,6 +19,8 @@ app = console.application(
              pixcell-train run --stage 512 --latents latents --out stage-512 --init stage-256/model
     """,
 )
+_PRIVATE = "Differential privacy"
+
 app.add_typer(latents_group, name="latents")
 app.add_typer(nano, name="nano")
 
@@ -190,7 +192,9 @@ def adapt(
     alpha: Annotated[float, typer.Option(help="The LoRA is scaled by alpha / rank.")] = 4.0,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 1000,
     rate: Annotated[float, typer.Option(help="Learning rate.")] = 1e-4,
-    batch: Annotated[int, typer.Option(min=1, help="Images of a step, over all GPUs.")] = 16,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Images of a step, over all GPUs; without --dp-epsilon.")
+    ] = 16,
     micro_batch: Annotated[
         int | None, typer.Option(min=1, help="Images at once. (default: 16, 4 or 1 by size)")
     ] = None,
@@ -203,14 +207,61 @@ def adapt(
     on_bad_data: Annotated[
         str, typer.Option(help="refuse bad shards and rows, or skip them.")
     ] = "refuse",
+    dp_epsilon: Annotated[
+        float | None,
+        typer.Option(
+            help="Train with differential privacy for each patient, at most this epsilon over "
+            "all steps. (default: without)",
+            rich_help_panel=_PRIVATE,
+        ),
+    ] = None,
+    dp_delta: Annotated[
+        float, typer.Option(help="Below 1 / patients.", rich_help_panel=_PRIVATE)
+    ] = 1e-5,
+    clip: Annotated[
+        float,
+        typer.Option(
+            "--dp-clip",
+            "--clip",
+            help="Largest norm of a patient's gradient.",
+            rich_help_panel=_PRIVATE,
+        ),
+    ] = 0.1,
+    patients_per_step: Annotated[
+        int, typer.Option(help="Expected number, drawn at random.", rich_help_panel=_PRIVATE)
+    ] = 16,
+    tiles_per_patient: Annotated[
+        int, typer.Option(help="In a step, at most.", rich_help_panel=_PRIVATE)
+    ] = 4,
+    no_guarantee: Annotated[
+        bool,
+        typer.Option(
+            "--dp-no-guarantee",
+            help="Has to be said with --dp-epsilon inf.",
+            rich_help_panel=_PRIVATE,
+        ),
+    ] = False,
+    home: Annotated[
+        Path | None,
+        typer.Option(
+            help="The site's folder: its ledger is charged, its key signs. "
+            "(default: $PIXCELL_HOME, else ~/.pixcell-share)",
+            rich_help_panel=_PRIVATE,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, last.")] = False,
 ) -> None:
     """Train a LoRA on the cross-attention of a generator; the same command goes on.
 
-    Example: pixcell-train adapt --model PixCell-1024 --latents ihc --out lora
+    With --dp-epsilon the patient is the unit: the store names them, the site's ledger is charged
+    before the first step, and the LoRA comes with a signed record of what it promises.
+
+    \b
+    pixcell-train adapt --model PixCell-1024 --latents ihc --out lora
+    pixcell-train adapt --model nano --latents latents --out lora --dp-epsilon 3 --dp-delta 1e-3
     """
     from pixcell_share.training.adapt import AdaptSettings
-    from pixcell_share.training.adapt import adapt as train
+    from pixcell_share.training.private.options import PrivateOptions, adapt_or_privately
 
     settings = AdaptSettings(
         model=model,
@@ -230,7 +281,16 @@ def adapt(
         device=device,
         on_bad_data=on_bad_data,
     )
-    report = train(settings, lambda text: typer.echo(text, err=True))
+    private = PrivateOptions(
+        epsilon=dp_epsilon,
+        delta=dp_delta,
+        clip=clip,
+        patients_per_step=patients_per_step,
+        tiles_per_patient=tiles_per_patient,
+        no_guarantee=no_guarantee,
+        home=home,
+    )
+    report = adapt_or_privately(settings, private, lambda text: typer.echo(text, err=True))
     if report.speaks:
         console.print_json(report.as_json()) if as_json else typer.echo(report.sentence())
 
