@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from pixcell_share.federation import RoundKind
+from site_agent.federation.adapter_round import AdapterRound
 from site_agent.federation.cohort_round import CohortRound
 from site_agent.federation.desk import Desk
 from site_agent.federation.encoder_round import EncoderRound
@@ -44,6 +45,7 @@ class Handler(Protocol):
 
 HANDLERS: dict[RoundKind, Handler] = {
     RoundKind.COHORT: CohortRound(),
+    RoundKind.ADAPTER: AdapterRound(),
     RoundKind.ENCODER: EncoderRound(),
     RoundKind.PROBE: ProbeRound(),
 }

@@ -2,60 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import secrets
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from pixcell_share.bundles import SiteKey
-from pixcell_share.federation import Answer, Outcome, Reason, Request, RoundKind, Sealed
+from pixcell_share.federation import Outcome, Reason, RoundKind
 from pixcell_share.federation.records import arrays_digest
 from pixcell_share.ssl import ARCHITECTURES
 from pixcell_share.ssl.vit import VisionTransformer
-from site_agent.federation.answering import Reply, answer
-from site_agent.home import SiteHome
-from tests.ssl.conftest import drawn_tiles
+from tests.federation.own_tiles_site import PATIENTS, MakeSite, site, tiles
 
-PATIENTS, TILES = 36, 6
+__all__ = ["site", "tiles"]  # fixtures
+
 CLASSES = "coarse,fine,stripes"
-
-
-def policy(tiles: Path, **more: Any) -> str:
-    entries = {
-        "rounds": ["encoder", "probe"], "tiles": str(tiles), "table": str(tiles / "tiles.csv"),
-        "patients": 5, "without_dp": True, "device": "cpu", **more,
-    }  # fmt: skip
-    lines = [f"{name} = {_toml(value)}" for name, value in entries.items()]
-    return "\n".join(["[federation]", *lines, ""])
-
-
-def _toml(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else repr(value).replace("'", '"')
-
-
-@pytest.fixture(scope="module")
-def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Labelled tiles of patients, of which each has one class."""
-    folder = tmp_path_factory.mktemp("own") / "tiles"
-    folder.mkdir()
-    pictures, kinds = drawn_tiles(PATIENTS * TILES, seed=3)
-    names = ("fine", "coarse", "stripes")
-    rows = []
-    for number, (picture, kind) in enumerate(zip(pictures, kinds, strict=True)):
-        name = f"{number:03d}.png"
-        Image.fromarray(picture).resize((256, 256)).save(folder / name)
-        patient = 3 * (number // 3 % (PATIENTS // 3)) + kind
-        rows.append([name, f"p{patient:02d}", names[kind]])
-    with (folder / "tiles.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["file", "case_id", "label"], *rows])
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -64,39 +25,6 @@ def encoder() -> dict[str, np.ndarray]:
     torch.manual_seed(0)
     state = VisionTransformer(ARCHITECTURES["tiny"], layer_scale=0.1).state_dict()
     return {name: value.numpy() for name, value in state.items()}
-
-
-@dataclass
-class Asked:
-    """A hub that asks one site."""
-
-    home: SiteHome
-    hub: SiteKey
-    round: str = field(default_factory=lambda: secrets.token_hex(16))
-
-    def ask(
-        self, kind: RoundKind, ask: dict[str, Any], arrays: dict[str, np.ndarray], step: int = 0
-    ) -> tuple[Answer, Reply]:
-        request = Request(self.round, kind, ask, step, arrays_digest(arrays))
-        sealed = Sealed.seal(request.document(), "request", self.hub)
-        reply = answer(self.home, self.hub.key_id, kind, sealed, arrays)
-        site = self.home.load_key().public
-        return Answer.of(reply.sealed.open("answer", site.key_id)), reply
-
-
-MakeSite = Callable[..., Asked]
-
-
-@pytest.fixture
-def site(tmp_path: Path, tiles: Path) -> MakeSite:
-    def make(**more: Any) -> Asked:
-        home = SiteHome(tmp_path / secrets.token_hex(4))
-        home.initialise("hospital-a")
-        text = home.config_file.read_text()
-        home.config_file.write_text(text + "\n" + policy(tiles, **more))
-        return Asked(home, SiteKey.create(home.folder / "hub.key"))
-
-    return make
 
 
 def asked(encoder: dict[str, np.ndarray], **more: Any) -> dict[str, Any]:
