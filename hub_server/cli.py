@@ -43,6 +43,9 @@ for command in (
     encoders.compare,
     encoders.leaderboard,
     encoders.jobs,
+    federation.app,
+    federation.ask,
+    federation.rounds,
     federation.simulate,
 ):
     app.command()(command)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from tempfile import TemporaryDirectory
+from typing import Annotated
 
+import click
 import typer
 
-from hub_server.commands.options import Json, show_rows
-from pixcell_share import console
-
-if TYPE_CHECKING:
-    from hub_server.federation.simulating import Simulated
+from hub_server.commands.options import ACTOR, Home, Json, show_fields
+from hub_server.federation.printing import show_round, show_rounds
+from pixcell_share.federation.kinds import RoundKind
 
 Tiles = Annotated[int, typer.Option("--tiles-per-class", help="Synthetic tiles of each class.")]
 Model = Annotated[str, typer.Option(help="A model that the sites' policies name.")]
@@ -42,19 +42,101 @@ def simulate(
     from pixcell_share.federation import CohortAsk
     from pixcell_share.progress import choose_view
 
-    ask = CohortAsk(tiles_per_class=tiles_per_class, model=model, steps=steps)
-    settings = SimulateSettings(out=out, sites=sites, slides=tuple(slides or ()), ask=ask)
+    asked = CohortAsk(tiles_per_class=tiles_per_class, model=model, steps=steps)
+    settings = SimulateSettings(out=out, sites=sites, slides=tuple(slides or ()), ask=asked)
     with choose_view() as view:
         done = run(settings, view.say)
-    _show(done, as_json)
+    show_round(done.round, done.answers, as_json)
 
 
-def _show(done: Simulated, as_json: bool) -> None:
-    from hub_server.federation.figures import COLUMNS, cohort_rows
+def ask(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="What is asked.", click_type=click.Choice([k.value for k in RoundKind])
+        ),
+    ],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Such as tiles_per_class=100, or model=nano; repeatable."),
+    ] = None,
+    expect: Annotated[
+        int, typer.Option(help="Sites counted on: with so many answers the round ends early.")
+    ] = 0,
+    wait: Annotated[float, typer.Option(help="Seconds that answers are waited for.")] = 3600.0,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Open the round, and end.")] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Ask all sites of a federation. The hub has to be served with --federation.
 
-    rows = cohort_rows(done.answers)
-    if as_json:
-        found = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
-        console.print_json({"round": done.round.id, "sites": found, "exit_code": 0})
+    KIND is cohort, adapter, encoder or probe. A site that refuses, or is away, holds nothing up.
+
+    \b
+    pixcell-hub ask cohort --set tiles_per_class=100
+    pixcell-hub ask cohort --set dp_epsilon=3 --expect 2
+    """
+    from hub_server.acts import Acts
+    from hub_server.federation.opening import open_round, parse_ask, watch_round
+    from hub_server.federation.places import Places
+    from hub_server.federation.rounds import RoundFolder
+    from hub_server.home import HubHome
+
+    words = dict(word.split("=", 1) if "=" in word else (word, "") for word in set_ or ())
+    place = HubHome.locate(home)
+    asked = RoundKind(kind)
+    with Acts.opened(place, ACTOR) as acts:
+        made = open_round(acts, asked, parse_ask(asked, words), expected=expect, wait_s=wait)
+    folder = RoundFolder(Places(place).rounds / made.id)
+    if not no_wait:
+        made = watch_round(folder)
+    show_round(made, folder.answers(), as_json)
+    raise typer.Exit(int(made.state == "failed"))
+
+
+def rounds(
+    number: Annotated[
+        str | None, typer.Argument(help="Of one round, or its beginning.", show_default=False)
+    ] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """List the rounds of a federation, or show one with what each site answered.
+
+    \b
+    pixcell-hub rounds
+    pixcell-hub rounds 3a6dbab2
+    """
+    from hub_server.federation.places import Places
+    from hub_server.federation.rounds import RoundFolder, all_rounds, find_round
+    from hub_server.home import HubHome
+
+    places = Places(HubHome.locate(home))
+    if number is not None:
+        found = find_round(places, number)
+        show_round(found, RoundFolder(places.rounds / found.id).answers(), as_json)
         return
-    show_rows(COLUMNS, rows, "no site answered")
+    show_rounds(all_rounds(places), as_json)
+
+
+def app(
+    out: Annotated[
+        Path | None, typer.Option(help="Also write its source, for Flower's own commands.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the hash of the app that sites have to approve. It carries no code.
+
+    \b
+    pixcell-hub app
+    pixcell-hub app --out ./pixcell-share
+    """
+    from pixcell_share.federation.app_bundle import build_app_bundle, bundle_hash, write_source
+    from pixcell_share.federation.environment import settle
+
+    with TemporaryDirectory() as folder:
+        settle(Path(folder))
+        sha256 = bundle_hash(build_app_bundle())
+    if out is not None:
+        write_source(out)
+    show_fields({"sha256": sha256, "each_site_types": f"pixcell-site approve {sha256}"}, as_json)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from hub_server.federation.control import Control
 from hub_server.federation.places import Places
-from hub_server.federation.rounds import Round, RoundFolder
+from hub_server.federation.rounds import Round, RoundFolder, all_rounds
 
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 5
@@ -41,7 +41,4 @@ class RoundBook:
 
     def open_rounds(self) -> list[Round]:
         """Oldest first."""
-        folders = [path.parent for path in self.places.rounds.glob("*/round.json")]
-        folders.sort(key=lambda folder: folder.stat().st_ctime)
-        rounds = [RoundFolder(folder).load() for folder in folders]
-        return [each for each in rounds if each.state == "open"]
+        return [each for each in all_rounds(self.places) if each.state == "open"]

@@ -11,9 +11,11 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from hub_server.federation.places import Places
 from pixcell_share.errors import NotFoundError
 from pixcell_share.federation import Answer, RoundKind, Sealed
 from pixcell_share.files import atomic_write_text
@@ -32,6 +34,8 @@ class Round:
     """How long answers are waited for; who has not answered then did not take part."""
     gather_s: float = 20.0
     """How long fewer sites than expected are waited for, once all that are there have answered."""
+    opened: str = ""
+    """When, UTC."""
     state: str = "open"
     """``open``, ``done`` or ``failed``."""
     result: Mapping[str, Any] = field(default_factory=dict)
@@ -60,7 +64,8 @@ class RoundFolder:
     @classmethod
     def begin(cls, rounds: Path, kind: RoundKind, ask: Mapping[str, Any], **how: Any) -> Round:
         """Write down a new round."""
-        made = Round(secrets.token_hex(16), kind, ask, **how)
+        now = datetime.now(UTC).isoformat(timespec="microseconds")
+        made = Round(secrets.token_hex(16), kind, ask, opened=now, **how)
         cls(rounds / made.id).save(made)
         return made
 
@@ -111,3 +116,23 @@ class RoundFolder:
     def _answer(self, site: str, step: int) -> Path:
         name = base64.b32encode(site.encode()).decode().rstrip("=").lower()
         return self.folder / "answers" / f"{step}-{name}.json"
+
+
+def all_rounds(places: Places) -> list[Round]:
+    """All rounds of a hub, the oldest first."""
+    folders = [path.parent for path in places.rounds.glob("*/round.json")]
+    return sorted((RoundFolder(each).load() for each in folders), key=lambda one: one.opened)
+
+
+def find_round(places: Places, beginning: str) -> Round:
+    """The round whose number begins so.
+
+    Raises:
+        NotFoundError: there is none, or more than one.
+    """
+    found = [one for one in all_rounds(places) if one.id.startswith(beginning)]
+    if len(found) != 1:
+        raise NotFoundError(
+            f"{len(found)} rounds begin with {beginning!r}", "see `pixcell-hub rounds`"
+        )
+    return found[0]

@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+from pathlib import Path
 
 from pixcell_share import __version__
 from pixcell_share.bundles.faults import Fault
 from pixcell_share.errors import FormatError
+from pixcell_share.files import atomic_write_bytes
 
 PUBLISHER, NAME = "pixcell", "pixcell-share"
 SERVER_APP = "hub_server.federation.server_app:app"
@@ -47,6 +49,16 @@ _LICENCE = "SPDX-License-Identifier: Apache-2.0\n"
 def source_files() -> dict[str, bytes]:
     """What `flwr build` and `flwr run` need in a folder: name and content."""
     return {"pyproject.toml": _DECLARATION.encode(), "LICENSE": _LICENCE.encode()}
+
+
+def write_source(folder: Path) -> None:
+    """Write them, for somebody who types ``flwr run`` themselves.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    for name, content in source_files().items():
+        atomic_write_bytes(folder / name, content)
 
 
 def build_app_bundle() -> bytes:

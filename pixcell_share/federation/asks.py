@@ -22,13 +22,18 @@ class Ask:
         return asdict(self)
 
     @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """What is asked where nothing is said; the kinds of the fields, too."""
+        return {field.name: field.default for field in fields(cls)}
+
+    @classmethod
     def of(cls, document: Mapping[str, Any]) -> Self:
         """Read what a hub asks.
 
         Raises:
             RefusedRoundError: a field is unknown or of another kind, or a value cannot be.
         """
-        kinds = {field.name: type(field.default) for field in fields(cls)}
+        kinds = {name: type(value) for name, value in cls.defaults().items()}
         for name, value in document.items():
             wanted = kinds.get(name)
             if wanted is None or not _fits(value, wanted):

@@ -1,0 +1,78 @@
+"""What the commands of federations print, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hub_server.commands.options import show_rows
+from pixcell_share import console
+
+if TYPE_CHECKING:
+    from hub_server.federation.rounds import Heard, Round
+
+_COHORT = ("verdict", "tiles", "dropped", "patients", "cohort")
+
+
+def show_rounds(rounds: Sequence[Round], as_json: bool) -> None:
+    """A line for each round."""
+    names = ("round", "kind", "state", "opened")
+    rows = [(one.id, one.kind.value, one.state, one.opened[:19]) for one in rounds]
+    if as_json:
+        found = [dict(zip(names, row, strict=True)) for row in rows]
+        console.print_json({"rounds": found, "exit_code": 0})
+        return
+    shown = [(row[0][:8], *row[1:]) for row in rows]
+    show_rows(names, shown, "no round yet: pixcell-hub ask cohort")
+
+
+def show_round(one: Round, answers: Sequence[Heard], as_json: bool) -> None:
+    """A round, and what each site answered."""
+    if as_json:
+        console.print_json(describe(one, answers))
+        return
+    console.output().print(f"round {one.id[:8]}  {one.kind.value}  {one.state}")
+    if one.kind.value == "cohort":
+        rows = [(*_who(heard), *_cohort(heard)) for heard in answers]
+        show_rows(("site", "step", "outcome", "reason", *_COHORT), rows, "no site answered")
+        return
+    rows = [(*_who(heard), json.dumps(heard.answer.result)) for heard in answers]
+    show_rows(("site", "step", "outcome", "reason", "result"), rows, "no site answered")
+    if one.result:
+        console.output().print_json(json.dumps(one.result))
+
+
+def describe(one: Round, answers: Sequence[Heard]) -> dict[str, Any]:
+    """A round as ``--json`` prints it."""
+    said = [
+        {
+            "site": heard.site,
+            "step": heard.answer.step,
+            "outcome": heard.answer.outcome.value,
+            "reason": heard.answer.reason.value,
+            "result": dict(heard.answer.result),
+        }
+        for heard in answers
+    ]
+    return {
+        "round": one.id,
+        "kind": one.kind.value,
+        "state": one.state,
+        "ask": dict(one.ask),
+        "answers": said,
+        "result": dict(one.result),
+        "exit_code": int(one.state == "failed"),
+    }
+
+
+def _who(heard: Heard) -> tuple[str, str, str, str]:
+    answer = heard.answer
+    return heard.site, str(answer.step), answer.outcome.value, answer.reason.value
+
+
+def _cohort(heard: Heard) -> tuple[str, ...]:
+    result: dict[str, Any] = dict(heard.answer.result)
+    counts = result.get("counts", {})
+    figures = (counts.get(name, "") for name in ("tiles_released", "tiles_dropped", "patients"))
+    return (str(result.get("verdict", "")), *map(str, figures), str(result.get("bundle", ""))[:8])
