@@ -17,29 +17,13 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from pixcell_share.bundles import load_public_key
-from pixcell_share.slides import (
-    draw_demo_slides,
-    find_slides,
-    find_tissue,
-    lay_grid,
-    open_slide,
-    read_tiles,
-)
 
 URL = "https://localhost:9443"
-PARTS = ("train", "val", "test")
 STEPS = 100
-TILES = 24
-"""Of each drawn slide that the encoders are tested on."""
-_SLIDES = 9
-_SEED = 77
 _BIN = Path(sys.executable).parent
 _ENCODER = "demo"
 
@@ -53,7 +37,9 @@ def main(folder: Path) -> None:
         join(hub, site, address)
         call("pixcell-site", "send", folder / "run" / "bundle", "--home", site)
     cohort = said("pixcell-hub", "cohorts", "--home", hub)["cohorts"][0]["cohort"][:8]
-    tiles = cut_tiles(folder / "test-tiles", folder / "test-slides")
+    tiles = folder / "test-tiles"
+    if not tiles.exists():
+        call("pixcell-site", "demo-tiles", tiles)
     jobs = said("pixcell-hub", "jobs", "--home", hub)["jobs"]
     if not any(job["kind"] == "train" and job["state"] == "done" for job in jobs):
         call(
@@ -95,22 +81,6 @@ def join(hub: Path, site: Path, address: str) -> None:
         invited["fingerprint"], "--no-wait", "--home", site,
     )  # fmt: skip
     call("pixcell-hub", "admit", name, "--fingerprint", joined["key_id"], "--home", hub)
-
-
-def cut_tiles(folder: Path, slides: Path) -> Path:
-    """Real (that is: drawn) tiles of slides that no bundle has seen, by part and class."""
-    if folder.exists():
-        return folder
-    draw_demo_slides(slides, count=_SLIDES, seed=_SEED)
-    labels = dict(line.split(",")[::2] for line in (slides / "slides.csv").read_text().split()[1:])
-    for number, record in enumerate(find_slides(slides)):
-        part = folder / PARTS[number * len(PARTS) // _SLIDES] / labels[Path(record.path).name]
-        part.mkdir(parents=True, exist_ok=True)
-        with open_slide(record) as slide:
-            grid = lay_grid(slide, find_tissue(slide))
-            for place, tile in enumerate(islice(read_tiles(slide, grid), TILES)):
-                Image.fromarray(tile).save(part / f"{record.slide_id}-{place}.png")
-    return folder
 
 
 @contextmanager

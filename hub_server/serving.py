@@ -21,8 +21,9 @@ def serve_hub(
         on_ready: told the address once the hub listens.
 
     Raises:
-        SettingsError: ``hub.toml`` or the certificate cannot be used.
+        SettingsError: ``hub.toml`` or the certificate cannot be used, or the port is taken.
         KeyFileError: there is no hub in the folder.
+        StateError: another process serves this hub.
         DatabaseError: the database does not answer.
     """
     url = home.config().url

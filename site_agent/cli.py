@@ -458,10 +458,25 @@ def demo_slides(
     Example: pixcell-site demo-slides ./demo-wsi
     """
     from pixcell_share.slides import draw_demo_slides
-    from site_agent import printing
+    from site_agent.home_printing import show_paths
 
-    paths = draw_demo_slides(folder, count=count, seed=seed)
-    printing.show_paths("drew", paths, as_json)
+    show_paths("drew", draw_demo_slides(folder, count=count, seed=seed), as_json)
+
+
+@app.command()
+def demo_tiles(
+    folder: Annotated[Path, typer.Argument(help="Where to write the tiles; made by this.")],
+    seed: Annotated[int, typer.Option(help="Another seed gives other tiles.")] = 77,
+    as_json: Json = False,
+) -> None:
+    """Draw H&E-like tiles of three classes in train, val and test, to try an evaluation on.
+
+    Example: pixcell-site demo-tiles ./demo-tiles
+    """
+    from pixcell_share.slides import draw_demo_tiles
+    from site_agent.home_printing import show_drawn_tiles
+
+    show_drawn_tiles(folder, draw_demo_tiles(folder, seed=seed), as_json)
 
 
 for command in (

@@ -1,6 +1,9 @@
-"""What `init` and `ledger` print. Apart from `site_agent.printing`, since neither needs torch."""
+"""What the commands print that need no torch: apart from `site_agent.printing`, which does."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
 
 from pixcell_share.bundles import SiteKey
 from pixcell_share.console import output, print_json
@@ -32,3 +35,20 @@ def show_ledger(state: LedgerState, budget: Budget, as_json: bool) -> None:
     out.print("the chain and every signature hold")
     for line in ledger.lines(state, budget):
         out.print(line)
+
+
+def show_paths(verb: str, paths: Sequence[Path], as_json: bool) -> None:
+    """Files that were made."""
+    if as_json:
+        print_json({"files": [str(path) for path in paths]})
+        return
+    for path in paths:
+        output().print(f"{verb} {path}")
+
+
+def show_drawn_tiles(folder: Path, count: int, as_json: bool) -> None:
+    """A folder of tiles that were drawn."""
+    if as_json:
+        print_json({"folder": str(folder), "tiles": count})
+        return
+    output().print(f"drew {count} tiles into {folder}")

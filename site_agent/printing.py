@@ -170,15 +170,6 @@ def show_frontier(found: Frontier, as_json: bool) -> None:
         _out.print(f"wrote  {path}")
 
 
-def show_paths(verb: str, paths: Sequence[Path], as_json: bool) -> None:
-    """Files that were made."""
-    if as_json:
-        print_json({"files": [str(path) for path in paths]})
-        return
-    for path in paths:
-        _out.print(f"{verb} {path}")
-
-
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
     return {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
 

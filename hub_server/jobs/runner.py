@@ -16,7 +16,7 @@ from hub_server.home import HubHome
 from hub_server.jobs.hub import KINDS, Hub
 from hub_server.jobs.launchers import Launcher, LocalLauncher
 from hub_server.registry import Job, JobState, jobs
-from pixcell_share.errors import PixcellError
+from pixcell_share.errors import PixcellError, StateError
 
 _LOCK = "runner.lock"
 _LOOK_EVERY_S = 1.0
@@ -30,6 +30,9 @@ class JobRunner:
         home: the hub's.
         launcher: where workers run; by default as hub.toml says.
         every_s: how often to look.
+
+    Raises:
+        StateError: another process serves this hub; on entering.
     """
 
     def __init__(
@@ -45,7 +48,12 @@ class JobRunner:
     def __enter__(self) -> JobRunner:
         self._home.jobs.mkdir(parents=True, exist_ok=True)
         self._lock = (self._home.jobs / _LOCK).open("wb")
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StateError(
+                f"the hub in {self._home.folder} is served already", "end that `pixcell-hub serve`"
+            ) from error
         self._thread.start()
         return self
 

@@ -90,9 +90,15 @@ def join(session: Session, code: str, name: str, public_pem: bytes) -> SiteKeyRo
     invitation = session.scalar(
         select(Invite).where(Invite.code_hash == _code_hash(code)).with_for_update()
     )
-    site = None if invitation is None else session.get_one(Site, invitation.site_id)
-    if invitation is None or site is None or site.name != name:
-        raise _no_invitation("the invitation's code is not one of this site's")
+    if invitation is None:
+        raise _no_invitation("no invitation has this code")
+    site = session.get_one(Site, invitation.site_id)
+    if site.name != name:
+        raise MembershipError(
+            f"the invitation is for the site {site.name!r}, and this one is called {name!r}",
+            f'write site = "{site.name}" into site.toml, then join again',
+            Refusal.INVITATION,
+        )
     if known := _pending_again(site, public_pem):
         return known
     if invitation.used_at is not None:

@@ -23,6 +23,7 @@ from hub_server.web.background import Background
 from hub_server.web.errors import ErrorPage
 from hub_server.web.failures import describe
 from hub_server.web.state import HubState
+from pixcell_share.errors import SettingsError
 
 _HEADER_BYTES = 32 << 10
 _SWITCH_S = 0.0005
@@ -65,7 +66,7 @@ def serve(
         error_page: likewise.
 
     Raises:
-        SettingsError: ``hub.toml`` or the certificate cannot be used.
+        SettingsError: ``hub.toml`` or the certificate cannot be used, or the port is taken.
         KeyFileError: there is no hub in the folder.
         DatabaseError: the database does not answer.
     """
@@ -104,8 +105,18 @@ class Server(uvicorn.Server):
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[Any] | None = None) -> None:
-        """Begin to listen."""
-        await super().startup(sockets)
+        """Begin to listen.
+
+        Raises:
+            SettingsError: the address or the port cannot be had.
+        """
+        try:
+            await super().startup(sockets)
+        except SystemExit as error:  # uvicorn has logged why
+            raise SettingsError(
+                f"the hub cannot listen on {self.config.host}, port {self.config.port}",
+                "give a free one with --port, or end the program that has it",
+            ) from error
         if self.started:
             self._on_ready(self.servers[0].sockets[0].getsockname()[1])
 

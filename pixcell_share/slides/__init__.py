@@ -2,6 +2,7 @@
 
 from pixcell_share.slides.contours import Polygon
 from pixcell_share.slides.coords import read_coords, write_coords
+from pixcell_share.slides.demo_tiles import draw_demo_tiles
 from pixcell_share.slides.features import FeatureFile, read_features, write_features
 from pixcell_share.slides.geojson import read_geojson, write_geojson
 from pixcell_share.slides.grid import GridReport, SurveyedGrid, TilingSettings, lay_grid
@@ -32,6 +33,7 @@ __all__ = [
     "Tissue",
     "TissueSettings",
     "draw_demo_slides",
+    "draw_demo_tiles",
     "find_slides",
     "find_tile_sets",
     "find_tissue",

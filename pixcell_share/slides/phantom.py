@@ -47,12 +47,20 @@ class _Stain:
     eosin: Float
 
 
-def draw_demo_slides(folder: Path, *, count: int = 3, seed: int = 0) -> list[Path]:
+def draw_demo_slides(
+    folder: Path, *, count: int = 3, seed: int = 0, canvas: tuple[int, int] = _CANVAS
+) -> list[Path]:
     """Draw ``count`` phantom slides and a ``slides.csv`` (slide, case_id, label) into ``folder``.
 
     Each is about 6,000 x 5,000 px at 0.25 µm/px with levels 1, 4 and 16, and mostly one of
     gland, tumour and stroma, in turn; stains vary from slide to slide. The same seed gives the
     same bytes.
+
+    Args:
+        folder: is made if needed.
+        count: each is of a patient of its own.
+        seed: of everything random.
+        canvas: half the height and width of a slide in px.
 
     Returns:
         The paths of the slides.
@@ -66,7 +74,7 @@ def draw_demo_slides(folder: Path, *, count: int = 3, seed: int = 0) -> list[Pat
         label = LABELS[number % len(LABELS)]
         path = folder / f"phantom_{number + 1:02d}.tiff"
         with atomic_path(path) as temporary:
-            _write_pyramid(temporary, _draw(label, np.random.default_rng((seed, number))))
+            _write_pyramid(temporary, _draw(label, canvas, np.random.default_rng((seed, number))))
         rows.append((path.name, f"phantom-case-{number + 1:02d}", label))
         paths.append(path)
     table = io.StringIO()
@@ -75,9 +83,9 @@ def draw_demo_slides(folder: Path, *, count: int = 3, seed: int = 0) -> list[Pat
     return paths
 
 
-def _draw(label: str, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """One phantom slide at full resolution, uint8 RGB (H, W, 3)."""
-    canvas = _paint(_CANVAS, label, rng)
+def _draw(label: str, shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """One phantom slide at full resolution, uint8 RGB (H, W, 3), on a canvas of ``shape``."""
+    canvas = _paint(shape, label, rng)
     height, width = (ENLARGEMENT * side for side in canvas.shape)
     nuclei = np.zeros((height, width), dtype=np.uint8)
     for group in canvas.nuclei_by_kind():

@@ -116,8 +116,8 @@ def test_a_code_is_good_for_one_site_once_and_for_some_time(
     a, b = key("a"), key("b")
     code = invited(registry)
     other = invited(registry, "Charité")
-    assert "not one of this site's" in refused_join(registry, "aaaa-" * 5 + "aaaa", a)
-    assert "not one of this site's" in refused_join(registry, other, a)
+    assert "no invitation" in refused_join(registry, "aaaa-" * 5 + "aaaa", a)
+    assert "for the site 'Charité'" in refused_join(registry, other, a)
     with registry.session() as session:
         sites.join(session, code, "Uniklinik Köln", a.public_pem)
     assert "was used" in refused_join(registry, code, b)

@@ -47,6 +47,7 @@ OPTIONS = {
         "--batch-size", "--device", "--dtype", "--json",
     },
     "demo-slides": {"--count", "--seed", "--json"},
+    "demo-tiles": {"--seed", "--json"},
     "join": {"--fingerprint", "--code", "--no-wait", "--give-up-after", "--home", "--json"},
     "send": {"--no-wait", "--connections", "--give-up-after", "--home", "--json"},
     "rotate-key": {"--give-up-after", "--home", "--json"},

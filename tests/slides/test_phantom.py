@@ -11,17 +11,20 @@ import pytest
 from PIL import Image
 from skimage.color import rgb2hed
 
+from pixcell_share.errors import SettingsError
 from pixcell_share.slides import (
+    demo_tiles,
     draw_demo_slides,
+    draw_demo_tiles,
     find_slides,
     find_tissue,
     lay_grid,
     open_slide,
-    phantom,
     read_tiles,
 )
 
 SMALL = (640, 768)
+"""A sixteenth of the area, where only the bytes matter."""
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +32,6 @@ def demo(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("demo")
     draw_demo_slides(folder)
     return folder
-
-
-@pytest.fixture
-def small(monkeypatch) -> None:
-    """Draw a 64th of the area, where only the bytes matter."""
-    monkeypatch.setattr(phantom, "_CANVAS", SMALL)
 
 
 @pytest.mark.slow
@@ -102,23 +99,38 @@ def test_their_colours_are_those_of_real_sections(demo, shared_data):
         assert (drawn < real.max(axis=0)).all()
 
 
-def test_a_seed_gives_its_bytes(tmp_path, small):
+def test_a_seed_gives_its_bytes(tmp_path):
     folders = [tmp_path / name for name in ("one", "again", "other")]
     for folder, seed in zip(folders, (0, 0, 1), strict=True):
-        draw_demo_slides(folder, count=1, seed=seed)
+        draw_demo_slides(folder, count=1, seed=seed, canvas=SMALL)
     one, again, other = ((folder / "phantom_01.tiff").read_bytes() for folder in folders)
     assert one == again
     assert one != other
     assert (folders[0] / "slides.csv").read_bytes() == (folders[1] / "slides.csv").read_bytes()
 
 
-def test_more_slides_repeat_the_labels_and_leave_the_first_ones_alone(tmp_path, small):
-    paths = draw_demo_slides(tmp_path / "four", count=4)
+def test_more_slides_repeat_the_labels_and_leave_the_first_ones_alone(tmp_path):
+    paths = draw_demo_slides(tmp_path / "four", count=4, canvas=SMALL)
     assert [path.name for path in paths] == [
         f"phantom_{number:02d}.tiff" for number in (1, 2, 3, 4)
     ]
     table = (tmp_path / "four" / "slides.csv").read_text().splitlines()
     assert table[0] == "slide,case_id,label"
     assert table[4] == "phantom_04.tiff,phantom-case-04,gland"
-    (alone,) = draw_demo_slides(tmp_path / "one", count=1)
+    (alone,) = draw_demo_slides(tmp_path / "one", count=1, canvas=SMALL)
     assert alone.read_bytes() == paths[0].read_bytes()
+
+
+def test_tiles_to_evaluate_on_have_every_class_in_every_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo_tiles, "_CANVAS", (448, 512))
+    written = draw_demo_tiles(tmp_path / "tiles")
+    paths = sorted((tmp_path / "tiles").glob("*/*/*.png"))
+    assert len(paths) == written
+    places = {path.relative_to(tmp_path / "tiles").parts[:2] for path in paths}
+    classes = ("gland", "tumour", "stroma")
+    assert places == {(part, name) for part in ("train", "val", "test") for name in classes}
+    with Image.open(paths[0]) as picture:
+        assert (picture.size, picture.mode) == ((256, 256), "RGB")
+    with pytest.raises(SettingsError, match="exists already"):
+        draw_demo_tiles(tmp_path / "tiles")
+    assert [path.name for path in tmp_path.iterdir()] == ["tiles"]
