@@ -60,6 +60,9 @@ def ask(
         list[str] | None,
         typer.Option("--set", help="Such as tiles_per_class=100, or model=nano; repeatable."),
     ] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="The hub's encoder that a round is about, by name or id.")
+    ] = None,
     expect: Annotated[
         int, typer.Option(help="Sites counted on: with so many answers the round ends early.")
     ] = 0,
@@ -75,10 +78,13 @@ def ask(
     \b
     pixcell-hub ask cohort --set tiles_per_class=100
     pixcell-hub ask cohort --set dp_epsilon=3 --expect 2
+    pixcell-hub ask adapter --set epsilon=3 --set rounds=4 --set steps=400
+    pixcell-hub ask encoder --encoder first --set classes=tumour,stroma
     """
     from hub_server.acts import Acts
-    from hub_server.federation.opening import open_round, parse_ask, watch_round
+    from hub_server.federation.opening import open_round, watch_round
     from hub_server.federation.places import Places
+    from hub_server.federation.preparing import prepare
     from hub_server.federation.rounds import RoundFolder
     from hub_server.home import HubHome
 
@@ -86,7 +92,8 @@ def ask(
     place = HubHome.locate(home)
     asked = RoundKind(kind)
     with Acts.opened(place, ACTOR) as acts:
-        made = open_round(acts, asked, parse_ask(asked, words), expected=expect, wait_s=wait)
+        document, arrays = prepare(acts, asked, words, encoder)
+        made = open_round(acts, asked, document, arrays, expected=expect, wait_s=wait)
     folder = RoundFolder(Places(place).rounds / made.id)
     if not no_wait:
         made = watch_round(folder)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from flwr.app import Message
 from flwr.serverapp import Grid
 
+from hub_server.federation.kept_arrays import answer_of, keep_answer
 from hub_server.federation.rounds import Heard, Round, RoundFolder
 from pixcell_share.bundles import SiteKey
 from pixcell_share.errors import MembershipError
@@ -40,8 +41,6 @@ class Asking:
     wanted: Round
     key: SiteKey
     site_of: SiteOf
-    arrays: dict[str, Arrays] = field(default_factory=dict)
-    """Arrays of the answers, by site."""
 
     def ask(self, step: int = 0, arrays: Arrays | None = None) -> list[Heard]:
         """Ask every node that is there or comes, until all have answered or time is up.
@@ -95,8 +94,9 @@ class Asking:
         if answer.request_sha256 != request.sha256 or answer.arrays_sha256 != arrays_digest(arrays):
             _log.warning("an answer of %s belongs to another request", site)
             return
-        if self.folder.keep(Heard(site, answer), sealed) and arrays:
-            self.arrays[site] = arrays
+        if arrays and not answer_of(self.folder.folder, answer.step, site):
+            keep_answer(self.folder.folder, answer.step, site, arrays)
+        self.folder.keep(Heard(site, answer), sealed)
 
 
 def _pushed(grid: Grid, message: Message) -> str:

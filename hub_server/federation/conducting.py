@@ -9,7 +9,7 @@ from typing import Any
 from flwr.serverapp import Grid
 from sqlalchemy.orm import Session
 
-from hub_server.federation import cohort_round
+from hub_server.federation import adapter_round, cohort_round, encoder_round, probe_round
 from hub_server.federation.asking import Asking
 from hub_server.federation.places import Places
 from hub_server.federation.rounds import RoundFolder
@@ -20,7 +20,10 @@ from pixcell_share.federation import RoundKind
 _log = logging.getLogger(__name__)
 
 CONDUCTORS: dict[RoundKind, Callable[[Asking], Mapping[str, Any]]] = {
-    RoundKind.COHORT: cohort_round.conduct
+    RoundKind.COHORT: cohort_round.conduct,
+    RoundKind.ADAPTER: adapter_round.conduct,
+    RoundKind.ENCODER: encoder_round.conduct,
+    RoundKind.PROBE: probe_round.conduct,
 }
 """What the hub does for each kind: it asks, and makes something of the answers."""
 

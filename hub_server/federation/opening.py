@@ -8,6 +8,7 @@ from typing import Any
 
 from hub_server.acts import Acts
 from hub_server.federation.catalogue import ASKS
+from hub_server.federation.kept_arrays import Arrays
 from hub_server.federation.places import Places
 from hub_server.federation.rounds import Heard, Round, RoundFolder
 from pixcell_share.errors import SettingsError
@@ -39,16 +40,19 @@ def parse_ask(kind: RoundKind, words: Mapping[str, str]) -> dict[str, Any]:
         raise SettingsError(f"no site could do what {found} asks", "ask for less") from error
 
 
-def open_round(acts: Acts, kind: RoundKind, ask: Mapping[str, Any], **how: Any) -> Round:
+def open_round(
+    acts: Acts, kind: RoundKind, ask: Mapping[str, Any], arrays: Arrays | None = None, **how: Any
+) -> Round:
     """Write down a new round, with a line in the log.
 
     Args:
         acts: whose.
         kind: of the round.
         ask: the document, from `parse_ask`.
+        arrays: what goes along with the first step.
         how: fields of `Round`: ``expected``, ``wait_s``.
     """
-    made = RoundFolder.begin(Places(acts.home).rounds, kind, ask, **how)
+    made = RoundFolder.begin(Places(acts.home).rounds, kind, ask, arrays, **how)
     details = {"kind": kind.value, "ask": dict(ask)}
     acts.log.append("round.open", actor=acts.actor, subject=made.id, details=details)
     return made

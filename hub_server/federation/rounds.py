@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from hub_server.federation.kept_arrays import Arrays, keep_start
 from hub_server.federation.places import Places
 from pixcell_share.errors import NotFoundError
 from pixcell_share.federation import Answer, RoundKind, Sealed
@@ -49,6 +50,8 @@ class Heard:
     site: str
     """The name that the registry knows the signer by."""
     answer: Answer
+    signer: str = ""
+    """The public key that it is signed with, in PEM."""
 
 
 class RoundFolder:
@@ -62,10 +65,19 @@ class RoundFolder:
         self.folder = folder
 
     @classmethod
-    def begin(cls, rounds: Path, kind: RoundKind, ask: Mapping[str, Any], **how: Any) -> Round:
-        """Write down a new round."""
+    def begin(
+        cls,
+        rounds: Path,
+        kind: RoundKind,
+        ask: Mapping[str, Any],
+        arrays: Arrays | None = None,
+        **how: Any,
+    ) -> Round:
+        """Write down a new round; what goes along first, since a round that is there may run."""
         now = datetime.now(UTC).isoformat(timespec="microseconds")
         made = Round(secrets.token_hex(16), kind, ask, opened=now, **how)
+        if arrays:
+            keep_start(rounds / made.id, arrays)
         cls(rounds / made.id).save(made)
         return made
 
@@ -107,11 +119,15 @@ class RoundFolder:
         atomic_write_text(path, json.dumps(kept) + "\n")
         return True
 
-    def answers(self, step: int = 0) -> list[Heard]:
-        """Answers to a step, by site."""
-        found = [json.loads(path.read_text()) for path in self.folder.glob(f"answers/{step}-*")]
-        heard = [Heard(kept["site"], Answer.of(json.loads(kept["payload"]))) for kept in found]
-        return sorted(heard, key=lambda each: each.site)
+    def answers(self, step: int | None = None) -> list[Heard]:
+        """Answers to a step, or to all, by step and site."""
+        pattern = f"answers/{'*' if step is None else step}-*.json"
+        found = [json.loads(path.read_text()) for path in self.folder.glob(pattern)]
+        heard = [
+            Heard(kept["site"], Answer.of(json.loads(kept["payload"])), kept["signer"])
+            for kept in found
+        ]
+        return sorted(heard, key=lambda each: (each.answer.step, each.site))
 
     def _answer(self, site: str, step: int) -> Path:
         name = base64.b32encode(site.encode()).decode().rstrip("=").lower()

@@ -14,20 +14,26 @@ if TYPE_CHECKING:
 
 LORA = "lora."
 """How the names of the arrays of an adapter begin."""
+STRATEGIES = ("fedavg", "median", "trimmed")
+"""FedAvg, FedMedian and FedTrimmedAvg of Flower."""
+_NAMELESS = "0" * 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterAsk(Ask):
-    """One round of a federated training; see `pixcell_share.training.private`."""
+    """A federated training; each of its steps is one exchange of adapters.
 
-    training: str = "training"
-    """Name of the training; all its rounds share one epsilon."""
-    round: int = 1
-    rounds: int = 1
+    See `pixcell_share.training.private`.
+    """
+
+    rounds: int = 2
+    """Exchanges. All of them share one epsilon."""
     model: str = "nano"
     """A name that the site's ``[federation.models]`` knows."""
     base_sha256: str = ""
     """Digest of the generator's weights at the hub: the site's have to be the same."""
+    strategy: str = "fedavg"
+    """How the hub puts adapters together: ``fedavg``, ``median`` or ``trimmed``."""
     epsilon: float = 3.0
     """Over all rounds; 0 asks for a training without noise and clipping."""
     delta: float = 1e-3
@@ -46,15 +52,23 @@ class AdapterAsk(Ask):
     def __post_init__(self) -> None:
         if self.epsilon < 0:
             raise SettingsError("epsilon is below 0", "0 asks for no guarantee")
-        self.task()
+        if self.strategy not in STRATEGIES:
+            raise SettingsError(
+                f"there is no strategy {self.strategy!r}", f"choose one of {', '.join(STRATEGIES)}"
+            )
+        self.task(_NAMELESS, 1)
 
     @property
     def private(self) -> bool:
         """Whether a guarantee is asked for."""
         return self.epsilon > 0
 
-    def task(self) -> AdapterTask:
+    def task(self, training: str, number: int) -> AdapterTask:
         """The same for the trainer.
+
+        Args:
+            training: its name: the round's id.
+            number: which exchange, from 1.
 
         Raises:
             SettingsError: something cannot be.
@@ -74,6 +88,6 @@ class AdapterAsk(Ask):
             rank=self.rank, alpha=self.alpha, rate=self.rate, seed=self.seed, turn=True
         )
         return AdapterTask(
-            training=self.training, round=self.round, rounds=self.rounds,
+            training=training, round=number, rounds=self.rounds,
             base_sha256=self.base_sha256, privacy=privacy, local=local,
         )  # fmt: skip

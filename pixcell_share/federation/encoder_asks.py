@@ -55,13 +55,18 @@ class EncoderAsk(OwnTilesAsk):
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeAsk(OwnTilesAsk):
-    """A step of training a common linear probe; `pixcell_share.evaluation.ProbeSettings`."""
+    """A common linear probe, trained in exchanges; see `pixcell_share.evaluation.ProbeSettings`."""
 
+    rounds: int = 5
+    """Exchanges between the hub and the sites."""
     steps: int = 20
+    """Of a site in an exchange."""
     rate: float = 0.01
     weight_decay: float = 1e-3
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not 1 <= self.rounds <= 1000:
+            raise SettingsError("rounds are not 1 to 1000", "ask for 5")
         if len(self.labels) < 2:
             raise SettingsError("a common probe needs common classes", "name two or more")

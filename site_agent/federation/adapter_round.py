@@ -45,6 +45,8 @@ class AdapterRound:
             raise RefusedRoundError(Reason.EPSILON)
         if not (policy.slides or policy.tiles):
             raise RefusedRoundError(Reason.NO_DATA)
+        if desk.request.step >= ask.rounds:
+            raise RefusedRoundError(Reason.MALFORMED)
 
     def work(self, desk: Desk, arrays: Arrays) -> WithArrays:
         """Encode the site's tiles once, charge, train, sign.
@@ -78,7 +80,7 @@ class AdapterRound:
         start = _start(arrays)
         try:
             found = answer_adapter_task(
-                ask.task(), start or None, site, say=desk.view.say, wants_stop=_wish(desk)
+                ask.task(desk.request.round, desk.request.step + 1), start or None, site, say=desk.view.say, wants_stop=_wish(desk)
             )
         except ReleaseRefusedError as error:
             raise RefusedRoundError(Reason.BUDGET) from error

@@ -1,0 +1,235 @@
+"""The hub's part of rounds with several sites, over a grid that hands messages on in process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from hub_server.federation import adapter_round, encoder_round, probe_round
+from hub_server.federation.asking import Asking
+from hub_server.federation.combining import combine
+from hub_server.federation.rounds import RoundFolder
+from pixcell_share.bundles import SiteKey
+from pixcell_share.errors import MembershipError
+from pixcell_share.federation import RoundKind
+from pixcell_share.federation.encoder_asks import ENCODER
+from pixcell_share.federation.records import arrays_digest, pack, unpack
+from pixcell_share.pixcell.lora import load_lora
+from pixcell_share.ssl import ARCHITECTURES
+from pixcell_share.ssl.vit import VisionTransformer
+from pixcell_share.training.base import Base
+from site_agent.federation.answering import answer
+from site_agent.home import SiteHome
+from tests.federation.own_tiles_site import Asked, MakeSite, draw_own_tiles, site
+
+__all__ = ["site"]  # a fixture
+Arrays = dict[str, np.ndarray]
+Spoil = Callable[[Arrays], Arrays]
+
+
+@pytest.fixture(scope="module")
+def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_own_tiles(tmp_path_factory.mktemp("few") / "tiles", 12, 2)
+
+
+@dataclass
+class InProcess(Grid):
+    """Nodes 1, 2, ... are sites; what is pushed is answered at once."""
+
+    homes: dict[int, SiteHome]
+    hub: SiteKey
+    spoil: dict[int, Spoil] = field(default_factory=dict)
+    """What becomes of a site's arrays before it signs its answer."""
+    replies: list[Message] = field(default_factory=list)
+    bytes_sent: list[int] = field(default_factory=list)
+
+    def get_node_ids(self) -> Iterable[int]:
+        return list(self.homes)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        ids = []
+        for number, message in enumerate(messages):
+            node = message.metadata.dst_node_id
+            ids.append(f"{node}-{len(self.replies)}-{number}")
+            message.metadata.__dict__["_message_id"] = ids[-1]
+            sealed, arrays = unpack(message.content)
+            kind = RoundKind.of(message.metadata.message_type)
+            reply = answer(self.homes[node], self.hub.key_id, kind, sealed, arrays)
+            self.bytes_sent.append(sum(array.nbytes for array in reply.arrays.values()))
+            self.replies.append(Message(pack(reply.sealed, reply.arrays), reply_to=message))
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        wanted = set(message_ids)
+        found = [r for r in self.replies if r.metadata.reply_to_message_id in wanted]
+        self.replies = [r for r in self.replies if r not in found]
+        return found
+
+    def send_and_receive(self, messages: Any, *, timeout: float | None = None) -> Any:
+        raise NotImplementedError
+
+    @property
+    def run(self) -> Any:
+        raise NotImplementedError
+
+    def set_run(self, *args: Any) -> None:
+        raise NotImplementedError
+
+
+def asking(
+    grid: InProcess, folder: Path, kind: RoundKind, ask: dict[str, Any],
+    arrays: Arrays | None = None, expected: int | None = None,
+) -> Asking:  # fmt: skip
+    members = {home.load_key().key_id: f"site {n}" for n, home in grid.homes.items()}
+
+    def site_of(key_id: str) -> str:
+        if key_id not in members:
+            raise MembershipError("no member")
+        return members[key_id]
+
+    count = len(grid.homes) if expected is None else expected
+    wanted = RoundFolder.begin(folder, kind, ask, arrays, expected=count, wait_s=20, gather_s=0.5)
+    return Asking(grid, RoundFolder(folder / wanted.id), wanted, grid.hub, site_of)
+
+
+def federation(site: MakeSite, *policies: dict[str, Any]) -> InProcess:
+    first: Asked = site(**policies[0])
+    homes = {1: first.home, **{n: site(**p).home for n, p in enumerate(policies[1:], start=2)}}
+    return InProcess(homes, first.hub)
+
+
+ADAPTER = {
+    "rounds": 2, "epsilon": 8.0, "delta": 1e-3, "patients_per_step": 4, "tiles_per_patient": 1,
+    "steps": 2,
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_an_adapter_of_two_sites_and_one_that_refuses(site: MakeSite, tmp_path: Path) -> None:
+    grid = federation(site, {}, {}, {"epsilon": 1.0})
+    base = Base.load("nano")
+    asked = asking(
+        grid, tmp_path / "rounds", RoundKind.ADAPTER, {**ADAPTER, "base_sha256": base.sha256}
+    )
+    result = adapter_round.conduct(asked)
+    assert [each["counted"] for each in result["exchanges"]] == [["site 1", "site 2"]] * 2
+    assert set(result["epsilon"]) == {"site 1", "site 2"}
+    assert all(0 < spent <= 8 for spent in result["epsilon"].values())
+    refused = {
+        h.site: h.answer.reason.value for h in asked.folder.answers(0) if not h.answer.result
+    }
+    assert refused == {"site 3": "epsilon_too_large"}
+    assert max(grid.bytes_sent) == result["bytes"]  # a LoRA travels, nothing else
+    loaded = load_lora(base.transformer, asked.folder.folder / adapter_round.FILE)
+    assert loaded.base_sha256 == base.sha256
+    # A run that died goes on from what was kept: nobody is asked twice, nothing is charged again.
+    again = Asking(grid, asked.folder, asked.wanted, grid.hub, asked.site_of)
+    before = len(grid.bytes_sent)
+    assert adapter_round.conduct(again) == result and len(grid.bytes_sent) == before
+
+
+def large(arrays: Arrays) -> Arrays:
+    return {name: value * 1000 + 1 for name, value in arrays.items()}
+
+
+def broken(arrays: Arrays) -> Arrays:
+    return {name: np.full_like(value, np.nan) for name, value in arrays.items()}
+
+
+def other_shape(arrays: Arrays) -> Arrays:
+    return {name: value[:1] for name, value in arrays.items()}
+
+
+def changed(arrays: Arrays) -> Arrays:
+    return {name: value + np.float32(1e-6) for name, value in arrays.items()}
+
+
+@pytest.mark.slow
+def test_updates_that_cannot_be_are_left_out_by_name(
+    site: MakeSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A site whose program was changed signs what it likes; the hub looks at what it is."""
+    grid = federation(site, *[{}] * 5)
+    spoil = {2: large, 3: broken, 4: other_shape, 5: changed}
+    monkeypatch.setattr("tests.federation.test_hub_rounds.answer", spoiling(spoil, grid))
+    ask = {**ADAPTER, "rounds": 1, "steps": 1, "base_sha256": Base.load("nano").sha256}
+    result = adapter_round.conduct(asking(grid, tmp_path / "rounds", RoundKind.ADAPTER, ask))
+    exchange = result["exchanges"][0]
+    assert exchange["counted"] == ["site 1"]
+    assert exchange["left_out"] == {
+        "site 2": "update_too_large",
+        "site 3": "update_not_finite",
+        "site 4": "update_shape",
+        "site 5": "record_not_signed",
+    }
+
+
+def spoiling(spoil: dict[int, Spoil], grid: InProcess) -> Any:
+    """`answer` of sites that change their arrays and sign the answer over them."""
+    from dataclasses import replace
+
+    from pixcell_share.federation import Answer, Sealed
+    from site_agent.federation.answering import Reply
+
+    def changed_answer(home: SiteHome, *args: Any) -> Reply:
+        reply = answer(home, *args)
+        node = next(n for n, own in grid.homes.items() if own == home)
+        if node not in spoil:
+            return reply
+        key, arrays = home.load_key(), spoil[node](reply.arrays)
+        said = Answer.of(reply.sealed.open("answer", key.key_id))
+        said = replace(said, arrays_sha256=arrays_digest(arrays))
+        return Reply(Sealed.seal(said.document(), "answer", key), arrays)
+
+    return changed_answer
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Arrays:
+    torch.manual_seed(0)
+    state = VisionTransformer(ARCHITECTURES["tiny"], layer_scale=0.1).state_dict()
+    return {name: value.numpy() for name, value in state.items()}
+
+
+def test_an_encoder_is_judged_and_a_probe_is_trained_at_two_sites(
+    site: MakeSite, encoder: Arrays, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = draw_own_tiles(tmp_path_factory.mktemp("more") / "tiles", 36, 6)
+    own = {"tiles": str(folder), "table": str(folder / "tiles.csv")}
+    grid = federation(site, own, {**own, "rounds": ["encoder"]})
+    arrays = {ENCODER + name: value for name, value in encoder.items()}
+    ask = {"encoder_sha256": arrays_digest(encoder), "classes": "coarse,fine,stripes"}
+    judged = encoder_round.conduct(asking(grid, tmp_path / "e", RoundKind.ENCODER, ask, arrays))
+    assert set(judged["sites"]) == {"site 1", "site 2"}
+    assert 1 / 3 < judged["mean"]["linear_probing"] <= 1
+    trained = probe_round.conduct(
+        asking(grid, tmp_path / "p", RoundKind.PROBE, {**ask, "rounds": 3}, arrays)
+    )
+    assert [list(each) for each in trained["exchanges"]] == [["site 1"]] * 4
+    losses = [each["site 1"]["loss"] for each in trained["exchanges"]]
+    assert losses == sorted(losses, reverse=True) and losses[-1] < 0.7 * losses[0]
+
+
+@pytest.mark.parametrize("strategy", ["median", "trimmed"])
+def test_robust_strategies_hold_where_one_of_seven_sends_anything(strategy: str) -> None:
+    rng = np.random.default_rng(0)
+    honest = [{"a": rng.normal(1, 0.1, (3, 2)).astype(np.float32)} for _ in range(6)]
+    wild = {"a": np.full((3, 2), 1e6, np.float32)}
+    found = combine(strategy, [*honest, wild], [1.0] * 7)["a"]
+    assert np.abs(found - 1).max() < 0.3
+    assert np.abs(combine("fedavg", [*honest, wild], [1.0] * 7)["a"]).min() > 1e4
+
+
+def test_fedavg_weighs_by_patients() -> None:
+    one, two = {"a": np.zeros(2, np.float32)}, {"a": np.ones(2, np.float32)}
+    np.testing.assert_allclose(combine("fedavg", [one, two], [1.0, 3.0])["a"], 0.75)
+    with pytest.raises(ValueError, match="no update"):
+        combine("fedavg", [], [])
