@@ -10,7 +10,7 @@ import click
 import typer
 
 from hub_server.commands.options import ACTOR, Home, Json, show_fields
-from hub_server.federation.printing import show_round, show_rounds
+from hub_server.federation.printing import show_round, show_rounds, show_simulated
 from pixcell_share.federation.kinds import RoundKind
 
 Tiles = Annotated[int, typer.Option("--tiles-per-class", help="Synthetic tiles of each class.")]
@@ -27,14 +27,22 @@ def simulate(
     tiles_per_class: Tiles = 8,
     model: Model = "nano",
     steps: Annotated[int, typer.Option(help="Denoising steps.")] = 20,
+    local: Annotated[
+        bool, typer.Option("--local", help="Real nodes as processes, with TLS and node keys.")
+    ] = False,
+    train_steps: Annotated[
+        int, typer.Option(help="Steps of the encoder that the hub trains; 0 trains none.")
+    ] = 60,
     as_json: Json = False,
 ) -> None:
     """Try a federation on this machine: sites make and send cohorts, the hub trains on them.
 
-    Flower simulates the sites, with the apps of a real federation. Needs the extra `federation`.
+    Flower simulates the sites, with the apps of a real federation; with --local they are agents
+    as processes. Needs the extra `federation`. Run it again to go on with the same hub and sites.
 
     \b
     pixcell-hub simulate --sites 2
+    pixcell-hub simulate --sites 2 --local
     pixcell-hub simulate --slides ./wsi-a --slides ./wsi-b --tiles-per-class 100
     """
     from hub_server.federation.simulating import SimulateSettings
@@ -43,10 +51,13 @@ def simulate(
     from pixcell_share.progress import choose_view
 
     asked = CohortAsk(tiles_per_class=tiles_per_class, model=model, steps=steps)
-    settings = SimulateSettings(out=out, sites=sites, slides=tuple(slides or ()), ask=asked)
+    settings = SimulateSettings(
+        out=out, sites=sites, slides=tuple(slides or ()), local=local, cohort=asked,
+        train_steps=train_steps,
+    )  # fmt: skip
     with choose_view() as view:
         done = run(settings, view.say)
-    show_round(done.round, done.answers, as_json)
+    show_simulated(done, as_json)
 
 
 def ask(
@@ -88,7 +99,7 @@ def ask(
     from hub_server.federation.rounds import RoundFolder
     from hub_server.home import HubHome
 
-    words = dict(word.split("=", 1) if "=" in word else (word, "") for word in set_ or ())
+    words = dict(_pair(word) for word in set_ or ())
     place = HubHome.locate(home)
     asked = RoundKind(kind)
     with Acts.opened(place, ACTOR) as acts:
@@ -147,3 +158,8 @@ def app(
     if out is not None:
         write_source(out)
     show_fields({"sha256": sha256, "each_site_types": f"pixcell-site approve {sha256}"}, as_json)
+
+
+def _pair(word: str) -> tuple[str, str]:
+    name, _, value = word.partition("=")
+    return name, value

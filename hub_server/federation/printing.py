@@ -11,6 +11,7 @@ from pixcell_share import console
 
 if TYPE_CHECKING:
     from hub_server.federation.rounds import Heard, Round
+    from hub_server.federation.simulating import Simulated
 
 _COHORT = ("verdict", "tiles", "dropped", "patients", "cohort")
 
@@ -41,6 +42,22 @@ def show_round(one: Round, answers: Sequence[Heard], as_json: bool) -> None:
     show_rows(("site", "step", "outcome", "reason", "result"), rows, "no site answered")
     if one.result:
         console.output().print_json(json.dumps(one.result))
+
+
+def show_simulated(done: Simulated, as_json: bool) -> None:
+    """Each round, and the figures of the encoder that was trained on what came."""
+    if as_json:
+        rounds = [describe(*held) for held in done.rounds]
+        board = list(done.leaderboard)
+        console.print_json({"rounds": rounds, "leaderboard": board, "exit_code": 0})
+        return
+    for one, answers in done.rounds:
+        show_round(one, answers, False)
+    if done.leaderboard:
+        columns = list(done.leaderboard[0])
+        rows = [[row[name] for name in columns] for row in done.leaderboard]
+        console.output().print()
+        show_rows(columns, rows, "")
 
 
 def describe(one: Round, answers: Sequence[Heard]) -> dict[str, Any]:

@@ -1,16 +1,15 @@
 """Data for simulated sites: drawn slides, cut into tiles, and coloured as each site stains.
 
-A quarter of a drawn slide plays a patient, since drawing takes longest. Sites differ in stain as
-laboratories do: the optical densities of the tiles are scaled by factors of haematoxylin and eosin
-(Ruifrok and Johnston 2001, as scikit-image has them).
+Sites differ in stain as laboratories do: the optical densities of the tiles are scaled by factors
+of haematoxylin and eosin (Ruifrok and Johnston 2001, as scikit-image has them).
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass
+import tempfile
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,6 @@ from skimage.color import hed2rgb, rgb2hed
 
 from pixcell_share.files import atomic_write_text
 from pixcell_share.slides import (
-    SlideRecord,
     draw_demo_slides,
     find_slides,
     find_tissue,
@@ -29,65 +27,47 @@ from pixcell_share.slides import (
     read_tiles,
 )
 
-SLIDES_PER_SITE = 3
-"""One of each class; four patients a slide make twelve: the usual limits let them pass."""
+PATIENTS = 12
+"""Of each site, a slide each: the fewest that pass the usual limits."""
 TILES = 16
-"""Of each patient, at most."""
-_QUARTERS = 4
+"""Of each patient."""
+_CANVAS = (1280, 1536)
+"""A quarter of a demo slide, which is enough for `TILES`."""
 _STAINS = ((1.0, 1.0), (0.7, 1.5), (1.4, 0.8), (0.85, 0.65))
 """Factors of haematoxylin and eosin, site by site, then again."""
 
 
-def make_site_data(folder: Path, sites: int) -> list[Path]:
-    """A folder of tiles with ``tiles.csv`` for each simulated site; what is there is kept.
+def make_site_data(folder: Path, number: int) -> Path:
+    """Tiles of a simulated site and their ``tiles.csv``; what is there is kept.
 
     Args:
-        folder: for slides and tiles.
-        sites: how many.
+        folder: for the tiles.
+        number: of the site, from 0: its patients and its stain.
 
     Returns:
-        The sites' folders.
+        ``folder``.
+
+    Raises:
+        StorageError: it cannot be written, or the disk is full.
     """
-    made = [folder / f"tiles-{number + 1}" for number in range(sites)]
-    if all((path / "tiles.csv").exists() for path in made):
-        return made
-    slides = folder / "slides"
-    draw_demo_slides(slides, count=SLIDES_PER_SITE * sites, seed=100)
-    rows: list[list[tuple[str, str, str]]] = [[] for _ in made]
-    for place, record in enumerate(find_slides(slides, table=slides / "slides.csv")):
-        number = place // SLIDES_PER_SITE
-        made[number].mkdir(parents=True, exist_ok=True)
-        for cut in _cut(record):
-            Image.fromarray(stained(cut.tile, number)).save(made[number] / cut.file)
-            rows[number].append((cut.file, cut.patient, str(record.label)))
-    for path, found in zip(made, rows, strict=True):
-        table = io.StringIO()
-        lines = [("file", "case_id", "label"), *found]
-        csv.writer(table, lineterminator="\n").writerows(lines)
-        atomic_write_text(path / "tiles.csv", table.getvalue())
-    return made
-
-
-@dataclass(frozen=True)
-class _Cut:
-    tile: NDArray[np.uint8]
-    """(256, 256, 3)."""
-    file: str
-    patient: str
-
-
-def _cut(record: SlideRecord) -> Iterator[_Cut]:
-    """Tiles of a slide, quarter by quarter."""
-    with open_slide(record) as slide:
-        grid = lay_grid(slide, find_tissue(slide))
-        middle = np.median(grid.coords, axis=0)
-        quarters = (grid.coords > middle) @ np.array([1, 2])
-        taken = [0] * _QUARTERS
-        for quarter, tile in zip(quarters, read_tiles(slide, grid), strict=True):
-            if taken[quarter] < TILES:
-                taken[quarter] += 1
-                patient = f"{record.slide_id}-{quarter}"
-                yield _Cut(tile, f"{patient}-{taken[quarter]:02d}.png", patient)
+    if (folder / "tiles.csv").exists():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [("file", "case_id", "label")]
+    with tempfile.TemporaryDirectory() as drawn:
+        slides = Path(drawn)
+        draw_demo_slides(slides, count=PATIENTS, seed=100 + number, canvas=_CANVAS)
+        for record in find_slides(slides, table=slides / "slides.csv"):
+            with open_slide(record) as slide:
+                tiles = read_tiles(slide, lay_grid(slide, find_tissue(slide)))
+                for place, tile in enumerate(islice(tiles, TILES)):
+                    name = f"{record.slide_id}-{place:02d}.png"
+                    Image.fromarray(stained(tile, number)).save(folder / name)
+                    rows.append((name, str(record.case_id), str(record.label)))
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows(rows)
+    atomic_write_text(folder / "tiles.csv", table.getvalue())
+    return folder
 
 
 def stained(tile: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
@@ -96,4 +76,5 @@ def stained(tile: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
     if (haematoxylin, eosin) == (1.0, 1.0):
         return tile
     amounts = rgb2hed(tile) * np.array([haematoxylin, eosin, 1.0])
-    return (np.clip(hed2rgb(amounts), 0, 1) * 255).round().astype(np.uint8)
+    coloured: NDArray[np.float64] = np.clip(hed2rgb(amounts), 0, 1) * 255
+    return coloured.round().astype(np.uint8)

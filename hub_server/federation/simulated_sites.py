@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,23 +60,17 @@ def make_sites(folder: Path, count: int, slides: Sequence[Path]) -> list[Simulat
             f"there are slides for {len(slides)} of {count} sites",
             "give --slides once for each site, or not at all",
         )
-    tiles = [] if slides else make_site_data(folder / "data", count)
-    with ThreadPoolExecutor(2) as pool:
-        return list(
-            pool.map(
-                lambda number: _make_site(
-                    folder,
-                    number,
-                    slides=slides[number].resolve() if slides else None,
-                    tiles=None if slides else tiles[number],
-                ),
-                range(count),
-            )
-        )
+    numbers = range(count)
+    if slides:
+        return [_make_site(folder, number, slides=slides[number].resolve()) for number in numbers]
+    folders = [folder / "data" / f"tiles-{number + 1}" for number in numbers]
+    with ProcessPoolExecutor(2) as pool:
+        tiles = list(pool.map(make_site_data, folders, numbers))
+    return [_make_site(folder, number, tiles=tiles[number]) for number in numbers]
 
 
 def _make_site(
-    folder: Path, number: int, *, slides: Path | None, tiles: Path | None
+    folder: Path, number: int, *, slides: Path | None = None, tiles: Path | None = None
 ) -> SimulatedSite:
     site = SimulatedSite(f"Site {number + 1}", folder / f"site-{number + 1}", tiles, slides)
     home = site.home

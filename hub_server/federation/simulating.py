@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from hub_server.federation.control import Control
+from hub_server.federation.local_sites import real_nodes
 from hub_server.federation.places import Places
 from hub_server.federation.rounds import Heard, Round, RoundFolder
-from hub_server.federation.simulated_sites import SimulatedSite, join, make_hub, make_sites
-from hub_server.federation.superlink import simulating
-from hub_server.federation.typed import served
+from hub_server.federation.simulated_nodes import simulated_nodes
+from hub_server.federation.simulated_sites import join, make_hub, make_sites
+from hub_server.federation.typed import called, said, served
 from hub_server.home import HubHome
 from pixcell_share.federation import CohortAsk, RoundKind
-from pixcell_share.files import atomic_write_text
 
-SITES = "PIXCELL_SIMULATED_SITES"
-"""As `site_agent.federation.where` reads it."""
+ENCODER = "shared"
+"""Name of what the hub trains on all cohorts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +29,12 @@ class SimulateSettings:
     sites: int = 2
     slides: tuple[Path, ...] = ()
     """A folder for each site; none draws tiles."""
-    ask: CohortAsk = CohortAsk()
+    local: bool = False
+    """Real nodes as processes, with TLS and keys, in place of simulated ones."""
+    cohort: CohortAsk = CohortAsk()
     wait_s: float = 3600.0
+    train_steps: int = 60
+    """Of the encoder; 0 trains none."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,13 @@ class Simulated:
     """What came of it."""
 
     hub: Path
-    round: Round
-    answers: Sequence[Heard]
+    rounds: Sequence[tuple[Round, Sequence[Heard]]]
+    leaderboard: Sequence[dict[str, Any]]
+    """Of the encoder that the hub trained on all cohorts, beside ``nano``."""
 
 
 def simulate(settings: SimulateSettings, say: Callable[[str], None]) -> Simulated:
-    """Make a hub and its sites, and hold one cohort round among them.
+    """Make a hub and its sites, hold a cohort round among them, train an encoder on what came.
 
     Raises:
         PixcellError: a part of it cannot be made, or the run fails.
@@ -52,36 +56,38 @@ def simulate(settings: SimulateSettings, say: Callable[[str], None]) -> Simulate
     folder = settings.out.resolve()
     say(f"data and keys of {settings.sites} sites")
     hub, sites = make_hub(folder), make_sites(folder, settings.sites, settings.slides)
-    with served(hub) as address:
+    with served(hub, federation=settings.local) as address:
         for site in sites:
             join(hub, site, address)
         say(f"the hub is at {address}, {len(sites)} sites have joined")
-        answers, held = hold_round(hub, sites, settings, say)
-    return Simulated(hub, held, answers)
+        nodes = real_nodes if settings.local else simulated_nodes
+        with nodes(HubHome(hub), sites) as carry:
+            wanted = RoundFolder.begin(
+                Places(HubHome(hub)).rounds, RoundKind.COHORT, settings.cohort.document(),
+                expected=len(sites), wait_s=settings.wait_s,
+            )  # fmt: skip
+            say(f"round {wanted.id[:8]}: {wanted.kind}")
+            carry(wanted)
+    held = RoundFolder(Places(HubHome(hub)).rounds / wanted.id)
+    cohorts = held.load().result.get("cohorts", [])
+    board = _trained(hub, folder, cohorts, settings.train_steps, say)
+    return Simulated(hub, [(held.load(), held.answers())], board)
 
 
-def hold_round(
-    hub: Path,
-    sites: Sequence[SimulatedSite],
-    settings: SimulateSettings,
-    say: Callable[[str], None],
-) -> tuple[Sequence[Heard], Round]:
-    """One round in Flower's simulation of the sites."""
-    places = Places(HubHome(hub))
-    wanted = RoundFolder.begin(
-        places.rounds, RoundKind.COHORT, settings.ask.document(),
-        expected=len(sites), wait_s=settings.wait_s,
-    )  # fmt: skip
-    listed = places.folder / "simulated.json"
-    atomic_write_text(listed, json.dumps([str(site.home) for site in sites]))
-    variables = {SITES: str(listed), "PIXCELL_HUB_HOME": str(hub)}
-    say(f"round {wanted.id[:8]}: {wanted.kind}")
-    with simulating(places, variables) as link:
-        control = Control(link.address)
-        try:
-            run = control.start(wanted.id, nodes=len(sites))
-            control.await_end(run, lambda: link.alive)
-        finally:
-            control.close()
-    folder = RoundFolder(places.rounds / wanted.id)
-    return folder.answers(), folder.load()
+def _trained(
+    hub: Path, folder: Path, cohorts: Iterable[str], steps: int, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Train the hub's encoder on the cohorts, and test it on drawn tiles beside ``nano``."""
+    chosen = [word for cohort in cohorts for word in ("--cohort", cohort)]
+    if not chosen or not steps:
+        return []
+    tiles = folder / "data" / "test-tiles"
+    if not tiles.exists():
+        called("pixcell-site", "demo-tiles", tiles)
+    name = f"{ENCODER}-{len(said('pixcell-hub', 'jobs', '--home', hub)['jobs'])}"
+    say(f"training the encoder {name} on {len(chosen) // 2} cohorts")
+    called("pixcell-hub", "train", *chosen, "--steps", steps, "--name", name, "--home", hub)
+    for encoder in (name, "nano"):
+        called("pixcell-hub", "evaluate", "--encoder", encoder, "--dataset", tiles, "--home", hub)
+    rows: list[dict[str, Any]] = said("pixcell-hub", "leaderboard", "--home", hub)["rows"]
+    return [row for row in rows if row["encoder"] in (name, "nano")]

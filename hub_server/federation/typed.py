@@ -22,39 +22,50 @@ class CommandFailedError(PixcellError):
     code = "command_failed"
 
 
-def said(program: str, *words: object) -> dict[str, Any]:
+def program(name: str) -> str:
+    """Where a command of this installation lies."""
+    return str(_BIN / name)
+
+
+def said(name: str, *words: object) -> dict[str, Any]:
     """Run a command with ``--json`` and take what it says.
 
     Raises:
         CommandFailedError: it failed.
     """
-    found: dict[str, Any] = json.loads(called(program, *words, "--json").splitlines()[-1])
+    found: dict[str, Any] = json.loads(called(name, *words, "--json").splitlines()[-1])
     return found
 
 
-def called(program: str, *words: object) -> str:
+def called(name: str, *words: object) -> str:
     """Run a command; what it printed.
 
     Raises:
         CommandFailedError: it failed.
     """
-    typed = [str(_BIN / program), *map(str, words)]
+    typed = [program(name), *map(str, words)]
     done = subprocess.run(typed, stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        raise CommandFailedError(f"{program} {words[0]} failed", "see what it wrote above")
+        raise CommandFailedError(f"{name} {words[0]} failed", "see what it wrote above")
     return done.stdout
 
 
 @contextmanager
-def served(hub: Path) -> Iterator[str]:
+def served(hub: Path, *, federation: bool = False) -> Iterator[str]:
     """The hub at an address of this machine, until the block ends.
+
+    Args:
+        hub: its home.
+        federation: whether it keeps a SuperLink.
 
     Raises:
         CommandFailedError: it does not start.
     """
     words = ["serve", "--host", "127.0.0.1", "--port", "0", "--home", str(hub)]
+    more = ["--federation"] if federation else []
+    log = (hub / "serve.log").open("a")
     server = subprocess.Popen(
-        [str(_BIN / "pixcell-hub"), *words], stdout=subprocess.PIPE, text=True
+        [program("pixcell-hub"), *words, *more], stdout=subprocess.PIPE, stderr=log, text=True
     )
     try:
         assert server.stdout is not None
@@ -65,3 +76,4 @@ def served(hub: Path) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait()
+        log.close()

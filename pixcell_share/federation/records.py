@@ -21,12 +21,11 @@ _KINDS = "fiu"
 
 def pack(sealed: Sealed, arrays: Arrays | None = None) -> RecordDict:
     """A document, and arrays beside it, as the content of a message."""
-    fields = {
-        "payload": sealed.payload,
-        "signer": sealed.signer,
-        "signature": sealed.signature,
-    }
-    content = RecordDict({_SEALED: ConfigRecord(fields)})
+    fields = ConfigRecord()
+    fields["payload"] = sealed.payload
+    fields["signer"] = sealed.signer
+    fields["signature"] = sealed.signature
+    content = RecordDict({_SEALED: fields})
     if arrays:
         content[_ARRAYS] = ArrayRecord({name: Array(array) for name, array in arrays.items()})
     return content
@@ -41,9 +40,7 @@ def unpack(content: RecordDict) -> tuple[Sealed, dict[str, NDArray[np.generic]]]
     try:
         fields = content.config_records[_SEALED]
         sealed = Sealed(
-            bytes(_of(bytes, fields["payload"])),
-            str(_of(str, fields["signer"])),
-            bytes(_of(bytes, fields["signature"])),
+            _bytes(fields["payload"]), _text(fields["signer"]), _bytes(fields["signature"])
         )
         record = content.array_records.get(_ARRAYS, ArrayRecord())
         arrays = {name: _numbers(array) for name, array in record.items()}
@@ -64,9 +61,15 @@ def arrays_digest(arrays: Arrays) -> str:
     return digest.hexdigest()
 
 
-def _of(kind: type, value: object) -> object:
-    if type(value) is not kind:
-        raise TypeError("of another kind")
+def _bytes(value: object) -> bytes:
+    if type(value) is not bytes:
+        raise TypeError("no bytes")
+    return value
+
+
+def _text(value: object) -> str:
+    if type(value) is not str:
+        raise TypeError("no text")
     return value
 
 
