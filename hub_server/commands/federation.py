@@ -27,6 +27,13 @@ def simulate(
     tiles_per_class: Tiles = 8,
     model: Model = "nano",
     steps: Annotated[int, typer.Option(help="Denoising steps.")] = 20,
+    adapter: Annotated[
+        float | None,
+        typer.Option(
+            help="Then train an adapter together, with this epsilon for each patient.",
+            show_default=False,
+        ),
+    ] = None,
     local: Annotated[
         bool, typer.Option("--local", help="Real nodes as processes, with TLS and node keys.")
     ] = False,
@@ -42,17 +49,21 @@ def simulate(
 
     \b
     pixcell-hub simulate --sites 2
+    pixcell-hub simulate --sites 2 --adapter 3
     pixcell-hub simulate --sites 2 --local
     pixcell-hub simulate --slides ./wsi-a --slides ./wsi-b --tiles-per-class 100
     """
     from hub_server.federation.simulating import SimulateSettings
     from hub_server.federation.simulating import simulate as run
-    from pixcell_share.federation import CohortAsk
     from pixcell_share.progress import choose_view
 
-    asked = CohortAsk(tiles_per_class=tiles_per_class, model=model, steps=steps)
+    asked = {"tiles_per_class": str(tiles_per_class), "model": model, "steps": str(steps)}
+    wanted: dict[RoundKind, dict[str, str]] = {RoundKind.COHORT: asked}
+    if adapter is not None:
+        trained = {"epsilon": str(adapter), "model": model, "rounds": "1", "steps": "2"}
+        wanted[RoundKind.ADAPTER] = {**trained, "patients_per_step": "4", "tiles_per_patient": "1"}
     settings = SimulateSettings(
-        out=out, sites=sites, slides=tuple(slides or ()), local=local, cohort=asked,
+        out=out, sites=sites, slides=tuple(slides or ()), local=local, rounds=wanted,
         train_steps=train_steps,
     )  # fmt: skip
     with choose_view() as view:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -81,9 +82,10 @@ def _make_site(
 
 
 def _allow(site: SimulatedSite) -> None:
-    """Every kind of round, on the site's data; the other tables stay as `init` wrote them."""
+    """Every kind of round, on the site's data, as often as one likes: its patients are drawn."""
     config = site.home / "site.toml"
     before = config.read_text().split("\n[federation]")[0].rstrip()
+    before = re.sub(r"(?m)^(epsilon|releases) = .*", r"\1 = 1000", before)
     kinds = ", ".join(f'"{kind.value}"' for kind in RoundKind)
     where = f'tiles = "{site.tiles}"' if site.tiles else f'slides = "{site.slides}"'
     table = f'[federation]\nrounds = [{kinds}]\n{where}\ntable = "{site.table}"\n'

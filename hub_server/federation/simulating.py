@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hub_server.acts import Acts
 from hub_server.federation.local_sites import real_nodes
+from hub_server.federation.opening import open_round
 from hub_server.federation.places import Places
+from hub_server.federation.preparing import prepare
 from hub_server.federation.rounds import Heard, Round, RoundFolder
 from hub_server.federation.simulated_nodes import simulated_nodes
-from hub_server.federation.simulated_sites import join, make_hub, make_sites
+from hub_server.federation.simulated_sites import SimulatedSite, join, make_hub, make_sites
 from hub_server.federation.typed import called, said, served
 from hub_server.home import HubHome
-from pixcell_share.federation import CohortAsk, RoundKind
+from pixcell_share.federation import RoundKind
 
 ENCODER = "shared"
-"""Name of what the hub trains on all cohorts."""
+"""How the names of encoders begin that the hub trains on all cohorts."""
+_ACTOR = "operator:simulate"
+Words = Mapping[str, str]
+Held = tuple[Round, Sequence[Heard]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +37,10 @@ class SimulateSettings:
     """A folder for each site; none draws tiles."""
     local: bool = False
     """Real nodes as processes, with TLS and keys, in place of simulated ones."""
-    cohort: CohortAsk = CohortAsk()
+    rounds: Mapping[RoundKind, Words] = field(default_factory=lambda: {RoundKind.COHORT: {}})
+    """What is asked, one round after the other, as `prepare` takes it."""
     wait_s: float = 3600.0
+    """How long a round waits for answers."""
     train_steps: int = 60
     """Of the encoder; 0 trains none."""
 
@@ -42,16 +50,16 @@ class Simulated:
     """What came of it."""
 
     hub: Path
-    rounds: Sequence[tuple[Round, Sequence[Heard]]]
+    rounds: Sequence[Held]
     leaderboard: Sequence[dict[str, Any]]
     """Of the encoder that the hub trained on all cohorts, beside ``nano``."""
 
 
 def simulate(settings: SimulateSettings, say: Callable[[str], None]) -> Simulated:
-    """Make a hub and its sites, hold a cohort round among them, train an encoder on what came.
+    """Make a hub and its sites, hold rounds among them, train an encoder on the cohorts.
 
     Raises:
-        PixcellError: a part of it cannot be made, or the run fails.
+        PixcellError: a part of it cannot be made, or a run fails.
     """
     folder = settings.out.resolve()
     say(f"data and keys of {settings.sites} sites")
@@ -60,18 +68,36 @@ def simulate(settings: SimulateSettings, say: Callable[[str], None]) -> Simulate
         for site in sites:
             join(hub, site, address)
         say(f"the hub is at {address}, {len(sites)} sites have joined")
-        nodes = real_nodes if settings.local else simulated_nodes
-        with nodes(HubHome(hub), sites) as carry:
-            wanted = RoundFolder.begin(
-                Places(HubHome(hub)).rounds, RoundKind.COHORT, settings.cohort.document(),
-                expected=len(sites), wait_s=settings.wait_s,
-            )  # fmt: skip
-            say(f"round {wanted.id[:8]}: {wanted.kind}")
-            carry(wanted)
-    held = RoundFolder(Places(HubHome(hub)).rounds / wanted.id)
-    cohorts = held.load().result.get("cohorts", [])
+        held = hold_rounds(HubHome(hub), sites, settings, say)
+    cohorts = [cohort for one, _ in held for cohort in one.result.get("cohorts", [])]
     board = _trained(hub, folder, cohorts, settings.train_steps, say)
-    return Simulated(hub, [(held.load(), held.answers())], board)
+    return Simulated(hub, held, board)
+
+
+def hold_rounds(
+    home: HubHome,
+    sites: Sequence[SimulatedSite],
+    settings: SimulateSettings,
+    say: Callable[[str], None],
+) -> list[Held]:
+    """Hold the rounds of the settings among sites that have joined a hub that is served.
+
+    Raises:
+        PixcellError: Flower does not start, or a run fails.
+    """
+    nodes = real_nodes if settings.local else simulated_nodes
+    held: list[Held] = []
+    with nodes(home, sites) as carry, Acts.opened(home, _ACTOR) as acts:
+        for kind, words in settings.rounds.items():
+            document, arrays = prepare(acts, kind, words)
+            wanted = open_round(
+                acts, kind, document, arrays, expected=len(sites), wait_s=settings.wait_s
+            )
+            say(f"round {wanted.id[:8]}: {kind}")
+            carry(wanted)
+            folder = RoundFolder(Places(home).rounds / wanted.id)
+            held.append((folder.load(), folder.answers()))
+    return held
 
 
 def _trained(

@@ -28,6 +28,8 @@ def data_settings(desk: Desk, out: Path, **more: Any) -> SynthesisSettings:
         table=_path(policy.table),
         patient_column=policy.patient_column,
         label_column=policy.label_column,
+        encoder=policy.encoder or None,
+        weights=policy.weights or None,
         device=policy.device,
         out=out,
         **more,

@@ -31,6 +31,10 @@ class FederationPolicy:
     """Of a table of tiles."""
     models: Mapping[str, str] = field(default_factory=lambda: {"nano": "nano"})
     """Models that may be asked for: the name in a request, and the folder or repository here."""
+    encoder: str = ""
+    """Encoder that goes with the models; empty: the one that a model was trained with."""
+    weights: str = ""
+    """Folder or repository of its weights."""
     tiles_per_class: int = 1000
     """Synthetic tiles of any one class in one round, at most."""
     patients: int = 5
