@@ -80,7 +80,11 @@ class AdapterRound:
         start = _start(arrays)
         try:
             found = answer_adapter_task(
-                ask.task(desk.request.round, desk.request.step + 1), start or None, site, say=desk.view.say, wants_stop=_wish(desk)
+                ask.task(desk.request.round, desk.request.step + 1),
+                start or None,
+                site,
+                say=desk.view.say,
+                wants_stop=_wish(desk),
             )
         except ReleaseRefusedError as error:
             raise RefusedRoundError(Reason.BUDGET) from error

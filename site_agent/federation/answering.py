@@ -61,17 +61,22 @@ def answer(
     except RefusedRoundError as error:
         _log.warning("a request was refused: %s", error.reason)
         return _sealed(key, _unread(sealed, kind, error.reason))
-    desk = Desk(home, home.config().federation, key, request)
-    kept = Kept(desk.folder, request.step, sealed)
     try:
-        if (before := kept.answer()) is not None:
-            return Reply(*before)
-        reply = _worked(desk, sealed, arrays)
-        kept.keep(reply.sealed, reply.arrays)
+        desk = Desk(home, home.config().federation, key, request)
+        return _once(desk, sealed, arrays)
     except Exception as error:
         outcome, reason = code_of(error)
         _log.exception("round %s: %s", request.round[:8], reason)
         return _sealed(key, _answer(request, sealed, outcome, reason))
+
+
+def _once(desk: Desk, sealed: Sealed, arrays: Arrays) -> Reply:
+    """What was answered before, or the work and its answer, kept."""
+    kept = Kept(desk.folder, desk.request.step, sealed)
+    if (before := kept.answer()) is not None:
+        return Reply(*before)
+    reply = _worked(desk, sealed, arrays)
+    kept.keep(reply.sealed, reply.arrays)
     return reply
 
 
