@@ -23,10 +23,10 @@ from tests.ssl.conftest import drawn_tiles
 PATIENTS, TILES = 36, 6
 
 
-def policy(tiles: Path, **more: Any) -> str:
+def policy(folder: Path, **more: Any) -> str:
     entries = {
-        "rounds": ["encoder", "probe", "adapter"], "tiles": str(tiles),
-        "table": str(tiles / "tiles.csv"), "patients": 5, "without_dp": True, "device": "cpu",
+        "rounds": ["encoder", "probe", "adapter"], "tiles": str(folder),
+        "table": str(folder / "tiles.csv"), "patients": 5, "without_dp": True, "device": "cpu",
         **more,
     }  # fmt: skip
     lines = [f"{name} = {_toml(value)}" for name, value in entries.items()]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from flwr.app import Message
 from flwr.serverapp import Grid
+from flwr.supercore.task_identity import TaskIdentity
 
 from hub_server.federation import adapter_round, encoder_round, probe_round
 from hub_server.federation.asking import Asking
@@ -19,14 +21,14 @@ from hub_server.federation.combining import combine
 from hub_server.federation.rounds import RoundFolder
 from pixcell_share.bundles import SiteKey
 from pixcell_share.errors import MembershipError
-from pixcell_share.federation import RoundKind
+from pixcell_share.federation import Answer, RoundKind, Sealed
 from pixcell_share.federation.encoder_asks import ENCODER
 from pixcell_share.federation.records import arrays_digest, pack, unpack
 from pixcell_share.pixcell.lora import load_lora
 from pixcell_share.ssl import ARCHITECTURES
 from pixcell_share.ssl.vit import VisionTransformer
 from pixcell_share.training.base import Base
-from site_agent.federation.answering import answer
+from site_agent.federation.answering import Reply, answer
 from site_agent.home import SiteHome
 from tests.federation.own_tiles_site import Asked, MakeSite, draw_own_tiles, site
 
@@ -37,7 +39,19 @@ Spoil = Callable[[Arrays], Arrays]
 
 @pytest.fixture(scope="module")
 def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_own_tiles(tmp_path_factory.mktemp("few") / "tiles", 12, 2)
+    return draw_own_tiles(tmp_path_factory.mktemp("few") / "tiles", 12, 1)
+
+
+@pytest.fixture(autouse=True)
+def _in_a_run() -> Iterator[None]:
+    """Messages can be made in a run of Flower alone."""
+    names = ("task_id", "run_id", "node_id")
+    before = [getattr(TaskIdentity, f"_{name}") for name in names]
+    for name in names:
+        setattr(TaskIdentity, f"_{name}", 1)
+    yield
+    for name, value in zip(names, before, strict=True):
+        setattr(TaskIdentity, f"_{name}", value)
 
 
 @dataclass
@@ -46,8 +60,6 @@ class InProcess(Grid):
 
     homes: dict[int, SiteHome]
     hub: SiteKey
-    spoil: dict[int, Spoil] = field(default_factory=dict)
-    """What becomes of a site's arrays before it signs its answer."""
     replies: list[Message] = field(default_factory=list)
     bytes_sent: list[int] = field(default_factory=list)
 
@@ -81,6 +93,9 @@ class InProcess(Grid):
         raise NotImplementedError
 
     def set_run(self, *args: Any) -> None:
+        raise NotImplementedError
+
+    def create_message(self, *args: Any, **more: Any) -> Any:
         raise NotImplementedError
 
 
@@ -159,7 +174,7 @@ def test_updates_that_cannot_be_are_left_out_by_name(
     """A site whose program was changed signs what it likes; the hub looks at what it is."""
     grid = federation(site, *[{}] * 5)
     spoil = {2: large, 3: broken, 4: other_shape, 5: changed}
-    monkeypatch.setattr("tests.federation.test_hub_rounds.answer", spoiling(spoil, grid))
+    monkeypatch.setattr(sys.modules[__name__], "answer", spoiling(spoil, grid))
     ask = {**ADAPTER, "rounds": 1, "steps": 1, "base_sha256": Base.load("nano").sha256}
     result = adapter_round.conduct(asking(grid, tmp_path / "rounds", RoundKind.ADAPTER, ask))
     exchange = result["exchanges"][0]
@@ -174,13 +189,10 @@ def test_updates_that_cannot_be_are_left_out_by_name(
 
 def spoiling(spoil: dict[int, Spoil], grid: InProcess) -> Any:
     """`answer` of sites that change their arrays and sign the answer over them."""
-    from dataclasses import replace
-
-    from pixcell_share.federation import Answer, Sealed
-    from site_agent.federation.answering import Reply
+    honest = answer
 
     def changed_answer(home: SiteHome, *args: Any) -> Reply:
-        reply = answer(home, *args)
+        reply = honest(home, *args)
         node = next(n for n, own in grid.homes.items() if own == home)
         if node not in spoil:
             return reply
