@@ -28,7 +28,11 @@ class IntakeSettings:
     """Tiles that one accepted cohort of the same site has too. A site that makes a larger cohort
     of the same slides draws the same tiles again, so many may be known."""
     other_repeats_share: float = 0.01
-    """Tiles that one accepted cohort of another site has too."""
+    """Tiles that one cohort of another site has too, accepted or withdrawn."""
+    withdrawn_back_share: float = 0.99
+    """Of the tiles of a cohort that the same site withdrew, those that come back. What is left when
+    some were taken out may come again; more has to be allowed where one patient is less than this
+    leaves out."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

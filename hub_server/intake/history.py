@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from hub_server.intake.reasons import Reason
 from hub_server.intake_settings import IntakeSettings
 from hub_server.registry import Cohort, CohortState
-from hub_server.registry.cohorts import list_cohorts, repeats
+from hub_server.registry.cohorts import known_tiles, list_cohorts, repeats
 from pixcell_share.bundles import Manifest
 from pixcell_share.errors import BundleError, DigestError, FormatError
 
@@ -53,7 +53,7 @@ def check_shards(session: Session, digest: str, manifest: Manifest) -> None:
 
 
 def repeats_of_others(session: Session, digest: str, tiles: Iterable[bytes]) -> dict[str, int]:
-    """How many of these tiles each accepted cohort has.
+    """How many of these tiles each cohort has that was accepted, be it withdrawn since.
 
     Args:
         session: of the registry.
@@ -64,13 +64,13 @@ def repeats_of_others(session: Session, digest: str, tiles: Iterable[bytes]) -> 
     for part in _parts(tiles):
         for cohort, count in repeats(session, digest, part).items():
             counts[cohort] = counts.get(cohort, 0) + count
-    return {c: n for c, n in counts.items() if _is_accepted(session, c)}
+    return {c: n for c, n in counts.items() if session.get_one(Cohort, c).state in _ENDED}
 
 
 def check_repeats(
     session: Session, site_id: str, tiles: int, found: Mapping[str, int], settings: IntakeSettings
 ) -> None:
-    """Refuse a cohort that is another one, wholly or in part.
+    """Refuse a cohort that is another one, wholly or in part, or brings a withdrawn one back.
 
     Args:
         session: of the registry.
@@ -83,15 +83,30 @@ def check_repeats(
         BundleError: saying how many tiles, and of which cohort.
     """
     for cohort_id, count in found.items():
-        own = session.get_one(Cohort, cohort_id).site_id == site_id
-        limit = settings.own_repeats_share if own else settings.other_repeats_share
-        if count > limit * tiles:
-            raise FormatError(
-                f"{count} of {tiles} tiles are in the cohort {cohort_id[:16]} of "
-                f"{'this' if own else 'another'} site, and a share of {limit:g} may be",
-                "ask the site how it made them",
-                Reason.PICTURES_HELD_ALREADY if own else Reason.PICTURES_OF_ANOTHER_SITE,
-            )
+        cohort = session.get_one(Cohort, cohort_id)
+        own, withdrawn = cohort.site_id == site_id, cohort.state is CohortState.WITHDRAWN
+        if own and withdrawn:
+            of, limit = known_tiles(session, cohort_id), settings.withdrawn_back_share
+        else:
+            of, limit = tiles, settings.own_repeats_share if own else settings.other_repeats_share
+        if count > limit * of:
+            raise _known_tiles(cohort, own, f"{count} of {of}", limit)
+
+
+def _known_tiles(cohort: Cohort, own: bool, count: str, limit: float) -> BundleError:
+    whose = f"the cohort {cohort.id[:16]} of {'this' if own else 'another'} site"
+    if cohort.state is CohortState.WITHDRAWN:
+        return FormatError(
+            f"{count} tiles are those of {whose}, which is withdrawn, and a share of {limit:g} "
+            "may be",
+            "ask the site for a cohort without what was withdrawn",
+            Reason.PICTURES_WITHDRAWN,
+        )
+    return FormatError(
+        f"{count} tiles are in {whose}, and a share of {limit:g} may be",
+        "ask the site how it made them",
+        Reason.PICTURES_HELD_ALREADY if own else Reason.PICTURES_OF_ANOTHER_SITE,
+    )
 
 
 def _shard_digests(manifest: Mapping[str, object]) -> Iterator[str]:
@@ -111,10 +126,6 @@ def _known_shard(name: str, cohort: Cohort) -> BundleError:
         else "withdraw that bundle first, if this one is to take its place",
         Reason.SHARDS_WITHDRAWN if withdrawn else Reason.SHARDS_HELD_ALREADY,
     )
-
-
-def _is_accepted(session: Session, cohort: str) -> bool:
-    return session.get_one(Cohort, cohort).state is CohortState.ACCEPTED
 
 
 def _parts(tiles: Iterable[bytes]) -> Iterator[list[bytes]]:

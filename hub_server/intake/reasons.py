@@ -101,6 +101,7 @@ class Reason(StrEnum):
     PICTURES_ALIKE = "pictures_alike", "Too many tiles are the same but for a little noise."
     PICTURES_HELD_ALREADY = "pictures_held_already", "Next to all tiles are in an accepted cohort."
     PICTURES_OF_ANOTHER_SITE = "pictures_of_another_site", "Another site sent the same tiles."
+    PICTURES_WITHDRAWN = "pictures_withdrawn", "Its tiles are those of a cohort that was withdrawn."
 
 
 def reason_of(error: BundleError) -> Reason:

@@ -160,7 +160,7 @@ def reject(session: Session, digest: str, reason: str, detail: str) -> Cohort:
 
 
 def withdraw(session: Session, digest: str, *, by: str, reason: str) -> Withdrawal:
-    """Take a cohort back; its row stays as a tombstone.
+    """Take a cohort back; its row stays as a tombstone, and so do the digests of its tiles.
 
     Args:
         session: of the registry.
@@ -171,7 +171,6 @@ def withdraw(session: Session, digest: str, *, by: str, reason: str) -> Withdraw
     cohort = _move(_locked(session, digest), CohortState.WITHDRAWN)
     cohort.withdrawn_at, cohort.withdrawn_by = cohort.changed_at, by
     cohort.withdrawn_reason = reason
-    _replace_tile_digests(session, digest, ())
     return _withdrawal(session, cohort)
 
 
@@ -249,6 +248,12 @@ def repeats(session: Session, digest: str, tile_digests: Collection[bytes]) -> d
         for cohort_id, count in session.execute(wanted):
             counts[cohort_id] = counts.get(cohort_id, 0) + count
     return counts
+
+
+def known_tiles(session: Session, digest: str) -> int:
+    """How many different tiles of a cohort the registry knows, also of a withdrawn one."""
+    wanted = select(func.count()).where(TileDigest.cohort_id == digest)
+    return int(session.scalar(wanted) or 0)
 
 
 def _locked(session: Session, digest: str) -> Cohort:

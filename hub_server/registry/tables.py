@@ -150,7 +150,7 @@ class CohortModel(Base):
 
 
 class TileDigest(Base):
-    """A digest of one tile, to find repeats within and across cohorts."""
+    """A digest of one tile, to find repeats across cohorts, and tiles of withdrawn ones."""
 
     __tablename__ = "tile_digests"
 

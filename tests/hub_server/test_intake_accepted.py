@@ -187,6 +187,26 @@ def test_a_withdrawn_cohort_leaves_a_tombstone_and_no_tile(hub: HubHome, bundle:
     assert again.cohort.withdrawn_by == "site:Uniklinik Köln", "the first word counts"
 
 
+@pytest.mark.parametrize(
+    ("sender", "tiles", "reason"),
+    [
+        ("member", slice(None, None, -1), Reason.PICTURES_WITHDRAWN),
+        ("member", slice(1, None), None),  # one was taken out: the rest may come
+        ("other", slice(5), Reason.PICTURES_WITHDRAWN),
+    ],
+    ids=["all again", "without one", "of another site"],
+)
+def test_tiles_of_a_withdrawn_cohort_are_known_again(
+    hub: HubHome, bundle: Path, tmp_path: Path, sender: str, tiles: slice, reason: Reason | None
+) -> None:
+    withdraw(hub, intake_folder(hub, bundle).cohort, actor="operator", reason="a patient asked")
+    some, more = list(make_tiles(14, seed=4))[tiles], list(make_tiles(2, seed=5))
+    key, site = make_key(sender), SITES[sender]
+    anew = write_good(tmp_path / "anew", key, tiles=some + more, site=site)
+    outcome = intake_folder(hub, anew)
+    assert outcome.reason == reason, outcome
+
+
 def test_a_rejected_bundle_cannot_be_withdrawn(hub: HubHome, tmp_path: Path) -> None:
     tiles = [(image // 128, label) for image, label in make_tiles(6)]
     bundle = write_good(tmp_path / "dark", make_key("member"), tiles=tiles)

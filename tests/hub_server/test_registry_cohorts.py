@@ -144,7 +144,8 @@ def test_repeats_are_counted_by_cohort(registry: Registry) -> None:
     with registry.session() as session:
         cohorts.withdraw(session, digest("b"), by="hub", reason="x")
     with registry.reading() as session:
-        assert cohorts.repeats(session, A, tiles) == {}
+        assert cohorts.repeats(session, A, tiles) == {digest("b"): 200}
+        assert cohorts.known_tiles(session, digest("b")) == 200
 
 
 def test_a_withdrawn_cohort_leaves_a_tombstone(registry: Registry) -> None:

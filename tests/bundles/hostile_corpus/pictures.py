@@ -106,6 +106,12 @@ _REPEATS = (
         _rewritten(lambda: _good_tiles()[::-1]),
         before=_AFTER_GOOD,
     ),
+    Case(
+        *("withdrawn_tiles_in_another_order", Reason.PICTURES_WITHDRAWN),
+        "The tiles of a withdrawn cohort in another order, signed as a new one.",
+        _rewritten(lambda: _good_tiles()[::-1]),
+        before=_AFTER_WITHDRAWAL,
+    ),
 )
 _REPLAYS = (
     Case(
