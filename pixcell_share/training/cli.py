@@ -226,7 +226,7 @@ def adapt(
             help="Largest norm of a patient's gradient.",
             rich_help_panel=_PRIVATE,
         ),
-    ] = 0.1,
+    ] = 0.01,
     patients_per_step: Annotated[
         int, typer.Option(help="Expected number, drawn at random.", rich_help_panel=_PRIVATE)
     ] = 16,
@@ -258,7 +258,7 @@ def adapt(
 
     \b
     pixcell-train adapt --model PixCell-1024 --latents ihc --out lora
-    pixcell-train adapt --model nano --latents latents --out lora --dp-epsilon 3 --dp-delta 1e-3
+    pixcell-train adapt --model nano --latents latents --out lora --dp-epsilon 3 --dp-delta 1e-4
     """
     from pixcell_share.training.adapt import AdaptSettings
     from pixcell_share.training.private.options import PrivateOptions, adapt_or_privately

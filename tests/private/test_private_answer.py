@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -206,3 +207,15 @@ def test_tasks_go_through_json_and_are_read_strictly(site: Site) -> None:
     ):  # fmt: skip
         with pytest.raises(SettingsError):
             AdapterTask.from_json(wrong)
+
+
+def test_a_round_that_comes_out_differently_is_not_let_out(site: Site, place: AdapterSite) -> None:
+    """The site's key was changed: with other noise it would be a second, uncharged release."""
+    answer_adapter_task(task_of(site), None, place)
+    for kept in place.folder.glob("*/round-0001"):
+        shutil.rmtree(kept)
+    other = replace(place, key=SiteKey.create(site.folder / "new.key"))
+    with pytest.raises(ReleaseRefusedError, match="gave another adapter before"):
+        answer_adapter_task(task_of(site), None, other)
+    (release,) = site.ledger.verify().releases
+    assert len(release.bundles) == 1

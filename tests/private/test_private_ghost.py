@@ -17,7 +17,7 @@ from pixcell_share.training.adapt import lora_stage
 from pixcell_share.training.base import Base
 from pixcell_share.training.batch import Batch
 from pixcell_share.training.objective import DiffusionObjective, Losses, ObjectiveSettings
-from pixcell_share.training.private.ghost import Grouping, squared_norms
+from pixcell_share.training.private.ghost import Grouping, squared_norms, whole_products
 from pixcell_share.training.private.gradients import PatientGradients, PatientTiles
 from pixcell_share.training.run import prepare_attention
 from tests.private.explicit import norm, patient_gradients
@@ -161,3 +161,13 @@ def test_a_layer_that_runs_twice_is_refused() -> None:
 
     with pytest.raises(ValueError, match="once"):
         PatientGradients(Twice(), objective, clip=1.0)(tiles_of([0, 1], side=4))
+
+
+def test_products_are_whole_whatever_the_caller_set() -> None:
+    torch.set_float32_matmul_precision("high")
+    try:
+        with whole_products():
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")

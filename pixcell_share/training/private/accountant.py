@@ -156,10 +156,11 @@ def _ask_opacus(epsilon: float, delta: float, rate: float, steps: int) -> float:
                 target_epsilon=epsilon - error / 10, target_delta=delta, sample_rate=rate,
                 steps=steps, accountant=ACCOUNTANT, epsilon_tolerance=error, eps_error=error,
             )  # fmt: skip
-        except ValueError as failed:
+        except (ValueError, RuntimeError) as failed:
             raise SettingsError(
-                f"no noise keeps epsilon {epsilon:g} over {steps} steps: {failed}",
-                "use a larger epsilon, fewer steps or fewer patients per step",
+                f"opacus finds no noise for epsilon {epsilon:g} and delta {delta:g} over {steps} "
+                f"steps: {failed}",
+                "use a larger epsilon, or other numbers of steps and patients per step",
             ) from failed
     return float(found)
 
@@ -170,12 +171,26 @@ def _claim(history: tuple[tuple[float, float, int], ...], delta: float, accounta
         warnings.simplefilter("ignore")
         asked = _create(accountant)
         asked.history = list(history)
-        if accountant == CHECK:
-            return float(asked.get_epsilon(delta=delta))
-        # Coarse first: the fine one needs the size of what it is to be fine about.
-        coarse = float(asked.get_epsilon(delta=delta, eps_error=_error(1.0)))
-        error = _error(coarse)
-        return float(asked.get_epsilon(delta=delta, eps_error=error)) if error < 0.01 else coarse
+        try:
+            return (
+                float(asked.get_epsilon(delta=delta))
+                if accountant == CHECK
+                else _fine(asked, delta)
+            )
+        except RuntimeError as failed:
+            raise AuditError(
+                f"opacus cannot account for these steps: {failed}",
+                "use other numbers of steps and patients per step",
+            ) from failed
+
+
+def _fine(accountant: Any, delta: float) -> float:
+    """Epsilon, first coarsely: the fine one needs the size of what it is to be fine about."""
+    coarse = float(accountant.get_epsilon(delta=delta, eps_error=_error(1.0)))
+    error = _error(coarse)
+    if error == _error(1.0):
+        return coarse
+    return float(accountant.get_epsilon(delta=delta, eps_error=error))
 
 
 def _compare(history: History, delta: float, claimed: float) -> None:

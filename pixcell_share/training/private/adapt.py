@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from pixcell_share.pixcell.lora import save_lora
 from pixcell_share.training.adapt import FILE
 from pixcell_share.training.base import Base
 from pixcell_share.training.private.answer import SECRET
-from pixcell_share.training.private.grant import charge, identity, release_id
+from pixcell_share.training.private.grant import charge, identity, release_id, settle
 from pixcell_share.training.private.patients import Patients
 from pixcell_share.training.private.record import PrivateRecord
 from pixcell_share.training.private.settings import LoopSettings, PrivacySettings, TrainingSettings
@@ -116,9 +115,9 @@ def adapt_privately(settings: PrivateAdaptSettings, say: Callable[[str], None]) 
         envelope = sign_adapter(
             result.adapter, result.record, site.key, start=adapter_digest(start)
         )
+        settle(site.ledger, grant.release, envelope)
         file = save_lora(base.transformer, settings.out / FILE, base_sha256=base.sha256)
         atomic_write_bytes(settings.out / RECORD, envelope)
         write_record(settings.out, record_of(sources, Path(settings.model)))
-        site.ledger.settle(grant.release, hashlib.sha256(envelope).hexdigest())
     total = grant.spent.largest.epsilon
     return PrivateReport(result.record, result.stopped, file, total)

@@ -2,7 +2,7 @@
 
 Each training has a folder, named by its release::
 
-    training.json              what it is, and which start each round was asked for with
+    training.json              what it is, each round's start, and the digest of its answer
     round-0001/                checkpoints, log and run.json: private
     round-0001/answer.safetensors, answer.dsse.json   what left the site; a repeat gives the same
 
@@ -30,7 +30,7 @@ from pixcell_share.files import atomic_write_bytes, atomic_write_text
 from pixcell_share.privacy.ledger import Budget, Ledger
 from pixcell_share.training.base import Base
 from pixcell_share.training.latents import LatentStore, Source
-from pixcell_share.training.private.grant import Grant, charge, identity, release_id
+from pixcell_share.training.private.grant import Grant, charge, identity, release_id, settle
 from pixcell_share.training.private.patients import Patients
 from pixcell_share.training.private.settings import LoopSettings
 from pixcell_share.training.private.signed import sign_adapter
@@ -100,6 +100,8 @@ def answer_adapter_task(
         ReleaseRefusedError: a patient's total would pass the budget; nothing was done.
         WorkFolderError: the round was asked for with another start, or the training's folder is
             gone.
+        ReleaseRefusedError: also if the round came out differently before: by another key,
+            version or machine.
         DataError, LossError, AuditError, LedgerError, StorageError: as `train_private_lora`.
     """
     base = Base.load(site.model)
@@ -116,7 +118,8 @@ def answer_adapter_task(
     work = Work(folder / f"round-{task.round:04d}", task.steps, begin)
     answer = _kept(work.folder) or _answer(task, base, sources, grant, work, site, say, wants_stop)
     if answer is not None:
-        site.ledger.settle(release, hashlib.sha256(answer.envelope).hexdigest())
+        before = _note_answer(folder, task.round, answer.envelope)
+        settle(site.ledger, release, answer.envelope, before)
     return answer
 
 
@@ -189,7 +192,8 @@ def _note(
             "carried out is not known",
             "put the folder back from a backup, or ask for a training under another name",
         )
-    notes = _read_notes(path) if path.is_file() else {"about": about, "starts": {}}
+    empty: dict[str, Any] = {"about": about, "starts": {}, "answers": {}}
+    notes = _read_notes(path) if path.is_file() else empty
     digest = adapter_digest(start)
     before = notes["starts"].setdefault(str(number), digest)
     if before != digest:
@@ -200,10 +204,18 @@ def _note(
     atomic_write_text(path, json.dumps(notes, indent=2) + "\n")
 
 
+def _note_answer(folder: Path, number: int, envelope: bytes) -> str:
+    """Digest of the envelope that leaves for a round, or of the one that left before."""
+    notes, digest = _read_notes(folder / _NOTES), hashlib.sha256(envelope).hexdigest()
+    before: str = notes["answers"].setdefault(str(number), digest)
+    atomic_write_text(folder / _NOTES, json.dumps(notes, indent=2) + "\n")
+    return before
+
+
 def _read_notes(path: Path) -> dict[str, Any]:
     try:
         notes: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        notes["starts"].items()
+        notes["starts"].items(), notes["answers"].items()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is damaged", "put it back from a backup") from error
     return notes

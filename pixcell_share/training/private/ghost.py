@@ -20,6 +20,9 @@ patient has one tile the norms are compared with opacus' in the tests.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -79,6 +82,20 @@ def clip_factors(squared: Tensor, clip: float | None) -> Tensor:
     return (clip / (squared.sqrt() * _MARGIN).clamp_min(torch.finfo(squared.dtype).tiny)).clamp(
         max=1
     )
+
+
+@contextmanager
+def whole_products() -> Iterator[None]:
+    """Keep matrix products in float32 while the block runs.
+
+    With TF32 switched on, norms and sums would differ by 1e-3, and the clip could be passed.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def weighted_gradient(inputs: Tensor, gradients: Tensor, weights: Tensor) -> Tensor:

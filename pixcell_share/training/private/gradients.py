@@ -16,6 +16,7 @@ from pixcell_share.training.private.ghost import (
     clip_factors,
     squared_norms,
     weighted_gradient,
+    whole_products,
 )
 from pixcell_share.training.private.layers import LinearLayers, output_gradients
 
@@ -94,7 +95,7 @@ class PatientGradients:
                 losses = self._objective(self._model, batch)
             found = output_gradients(losses.total, passes)
         grouping = Grouping(tiles.owners, tiles.patients, self._device)
-        with torch.no_grad():
+        with torch.no_grad(), whole_products():
             squared = torch.stack([squared_norms(*pair, grouping) for pair in found.values()])
             norms = squared.sum(0)
             factors = clip_factors(norms, self._clip)[grouping.owners]

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pixcell_share.errors import ReleaseRefusedError
 from pixcell_share.files import canonical_json
 from pixcell_share.privacy.ledger import Budget, Exposure, Ledger, Spent
 from pixcell_share.training.latents import Source
@@ -112,3 +113,34 @@ def charge(
     release = release_id(about)
     spent = ledger.spend(release, exposures, budget)
     return Grant(release, patients, noise, rate, spent)
+
+
+def settle(ledger: Ledger, release: str, envelope: bytes, before: str | None = None) -> None:
+    """Note in the ledger what leaves, or refuse a second thing in the place of the first.
+
+    The same call gives the same bytes on the same machine with the same versions. Elsewhere sums
+    are rounded differently, or a later version computes something else; its noise is the same, so
+    that the difference of the two would be patients' gradients without noise.
+
+    Args:
+        ledger: of the site.
+        release: of the training.
+        envelope: the signed record.
+        before: digest of the envelope that left in its place; None: what the ledger knows of the
+            training's only round.
+
+    Raises:
+        ReleaseRefusedError: something else left before.
+        LedgerError: the ledger cannot be trusted.
+    """
+    digest = hashlib.sha256(envelope).hexdigest()
+    if before is None:
+        known = ledger.verify().release(release)
+        before = known.bundles[0] if known is not None and known.bundles else digest
+    if digest != before:
+        raise ReleaseRefusedError(
+            "this training gave another adapter before, and both together would tell of patients "
+            "what neither does",
+            "send the one that was signed first, or train with another seed: that is charged anew",
+        )
+    ledger.settle(release, digest)

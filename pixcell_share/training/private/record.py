@@ -19,7 +19,8 @@ UNIT = "patient"
 ADJACENCY = "add or remove one patient with all tiles"
 NOT_COVERED = (
     "the data that the base model, the VAE and the encoder were trained on",
-    "the number of patients, the settings, and any choice of settings made in sight of results",
+    "the number of patients, the settings, how long a training took, and whether it failed",
+    "any choice of settings made in sight of results",
     "conditions that are later given to the model: embeddings of real tiles are accounted apart",
     "logs and losses, which are kept at the site",
 )
