@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from pixcell_share.nano.batches import MixSettings, TileSampler, to_tensor, turn_tensor
+from pixcell_share.nano.batches import MixSettings, Sampler, to_tensor, turn_tensor
 from pixcell_share.nano.device import autocast
 from pixcell_share.nano.loop import Budget
 
@@ -79,7 +79,7 @@ class VaeObjective:
     latents are easier for a diffusion model (the idea of EQ-VAE, arXiv 2502.09509).
     """
 
-    def __init__(self, vae: AutoencoderKL, sampler: TileSampler, settings: VaeSettings) -> None:
+    def __init__(self, vae: AutoencoderKL, sampler: Sampler, settings: VaeSettings) -> None:
         self._vae = vae
         self._sampler = sampler
         self._settings = settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,6 +26,14 @@ class MixSettings:
     """Share of drawn tiles, where the cache has any."""
     slides: float = 0.12
     """Share of crops of whole slides, where the data has any."""
+
+
+class Sampler(Protocol):
+    """Draws batches of tiles."""
+
+    def draw(self, count: int, rng: np.random.Generator, crop_px: int = TILE_PX) -> Images:
+        """``count`` random crops (count, crop_px, crop_px, 3)."""
+        ...
 
 
 class TileSampler:

@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from pixcell_share.nano.autoencoder import VaeSettings, encode_mean, reconstruction_loss
-from pixcell_share.nano.batches import TileSampler, to_tensor, turn_tensor
+from pixcell_share.nano.batches import Sampler, to_tensor, turn_tensor
 from pixcell_share.nano.device import autocast
 from pixcell_share.nano.loop import Budget
 
@@ -33,7 +33,7 @@ class DecoderObjective:
     def __init__(
         self,
         vae: AutoencoderKL,
-        sampler: TileSampler,
+        sampler: Sampler,
         settings: VaeSettings,
         decoder: DecoderSettings,
         *,

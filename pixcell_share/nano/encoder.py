@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixcell_share.nano.batches import MixSettings, TileSampler, to_tensor
+from pixcell_share.nano.batches import MixSettings, Sampler, to_tensor
 from pixcell_share.nano.descriptor import DESCRIPTOR_DIM, Standard, describe
 from pixcell_share.nano.device import autocast
 from pixcell_share.nano.loop import Budget
@@ -96,7 +96,7 @@ class EncoderObjective:
     def __init__(
         self,
         model: EncoderWithHeads,
-        sampler: TileSampler,
+        sampler: Sampler,
         standard: Standard,
         settings: EncoderSettings,
     ) -> None:

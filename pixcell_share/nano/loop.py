@@ -63,13 +63,13 @@ class Average:
     def update(self, module: nn.Module, step: int) -> None:
         """Move the average towards the weights after ``step`` steps."""
         decay = min(self.decay, (1 + step) / (10 + step))
+        state = {n: v for n, v in module.state_dict().items() if v.is_floating_point()}
+        if not self.weights:
+            self.weights = {name: value.detach().clone() for name, value in state.items()}
+            return
         with torch.no_grad():
-            for name, value in module.state_dict().items():
-                kept = self.weights.get(name)
-                if kept is None:
-                    self.weights[name] = value.detach().clone()
-                elif value.is_floating_point():
-                    kept.lerp_(value, 1 - decay)
+            kept = [self.weights[name] for name in state]
+            torch._foreach_lerp_(kept, list(state.values()), 1 - decay)
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from pixcell_share.errors import SettingsError
+from pixcell_share.nano.ahead import DrawnAhead
 from pixcell_share.nano.autoencoder import (
     VaeObjective,
     build_vae,
     encode_mean,
     latent_moments,
 )
-from pixcell_share.nano.batches import TileSampler, to_tensor
+from pixcell_share.nano.batches import Sampler, TileSampler, to_tensor
 from pixcell_share.nano.decoder import DecoderObjective
 from pixcell_share.nano.encoder import (
     EncoderObjective,
@@ -54,14 +55,15 @@ class TrainingRun:
         return prepare(self.data, cache, self.settings.split, drawn)
 
     @property
-    def _sampler(self) -> TileSampler:
-        return TileSampler(self.tiles, self.settings.mix)
+    def _sampler(self) -> Sampler:
+        sampler = TileSampler(self.tiles, self.settings.mix)
+        return DrawnAhead(sampler) if self.device.type == "cuda" else sampler
 
     def train_vae(self, minutes: float | None = None) -> Trainer:
         """Stage 1."""
         settings = self.settings.vae
         vae = self._channels_last(build_vae(settings))
-        optimizer = torch.optim.AdamW(vae.parameters(), settings.rate, betas=(0.9, 0.99))
+        optimizer = self._adamw(vae.parameters(), settings.rate, betas=(0.9, 0.99))
         trainer = self._trainer("vae", vae, [optimizer], settings.budget, minutes)
         trainer.run(VaeObjective(vae, self._sampler, settings), show=self.show)
         return trainer
@@ -70,7 +72,7 @@ class TrainingRun:
         """Stage 2."""
         settings = self.settings.encoder
         model = self._seeded(lambda: EncoderWithHeads(settings)).to(self.device)
-        optimizer = torch.optim.AdamW(
+        optimizer = self._adamw(
             model.parameters(), settings.rate, betas=(0.9, 0.98), weight_decay=0.05
         )
         trainer = self._trainer("encoder", model, [optimizer], settings.budget, minutes)
@@ -85,7 +87,7 @@ class TrainingRun:
         vae = self._channels_last(build_vae(keep.vae))
         vae.load_state_dict(self.state("vae"))
         parameters = vae.decoder.parameters()
-        optimizer = torch.optim.AdamW(parameters, keep.decoder.rate, betas=(0.9, 0.99))
+        optimizer = self._adamw(parameters, keep.decoder.rate, betas=(0.9, 0.99))
         trainer = self._trainer("decoder", vae, [optimizer], keep.decoder.budget, minutes)
         scale, _ = latent_moments(self._probe(vae))
         objective = DecoderObjective(vae, self._sampler, keep.vae, keep.decoder, scale=scale)
@@ -166,6 +168,10 @@ class TrainingRun:
             loop or LoopSettings(),
             seed=self.settings.seed,
         )
+
+    def _adamw(self, parameters: Any, rate: float, **options: Any) -> torch.optim.Optimizer:
+        fused = self.device.type == "cuda"  # one kernel for all weights
+        return torch.optim.AdamW(parameters, rate, fused=fused, **options)
 
     def _seeded(self, build: Any) -> Any:
         torch.manual_seed(self.settings.seed)

@@ -16,11 +16,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from pixcell_share.prefetch import prefetch
 from pixcell_share.training.average import Average
 from pixcell_share.training.badbatch import BadBatch
 from pixcell_share.training.batch import Batch
-from pixcell_share.training.batches import BatchMaker, map_tensors, micro_batches
+from pixcell_share.training.batches import BatchMaker, map_tensors
 from pixcell_share.training.checkpoints import Checkpoints
 from pixcell_share.training.distributed import Ranks, Sharding, spread, summing, whole
 from pixcell_share.training.division import Division
@@ -36,12 +35,10 @@ from pixcell_share.training.meter import (
 from pixcell_share.training.objective import Losses
 from pixcell_share.training.optimizers import build_optimizers, learning_rate, set_rates
 from pixcell_share.training.pace import Pace
+from pixcell_share.training.reading import batches_ahead, worker_count
 from pixcell_share.training.stages import StageSettings
 from pixcell_share.training.state import TrainingState
 from pixcell_share.training.stopping import StopRequest
-
-_AHEAD = 4
-"""Micro-batches made ahead of the one that is computed."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +149,13 @@ class Trainer:
         first = self._resume()
         steps = range(first, self._stage.steps)
         with StopRequest() as stop, self._log(first) as log:
-            batches = self._batches(steps)
+            batches = batches_ahead(
+                self._maker,
+                self._division,
+                self._ranks,
+                steps,
+                workers=worker_count(self._ranks),
+            )
             try:
                 done = self._train(steps, batches, stop, log)
             finally:
@@ -181,11 +184,6 @@ class Trainer:
             name=f"stage {self._stage.stage}",
             quiet=self._settings.quiet,
         )
-
-    def _batches(self, steps: range) -> Iterator[Batch]:
-        pin = self._ranks.device.type == "cuda"
-        made = micro_batches(self._maker, self._division, self._ranks.rank, steps, pin=pin)
-        return prefetch(made, _AHEAD)
 
     def _train(self, steps: range, batches: Iterator[Batch], stop: StopRequest, log: RunLog) -> int:
         self._pace.start()
