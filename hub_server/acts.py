@@ -114,6 +114,16 @@ class Acts:
             lambda _: {"reason": words},
         )
 
+    def revoke_key(self, site: str, fingerprint: str, reason: str) -> SiteKeyRow:
+        """See `hub_server.registry.sites.revoke_key`."""
+        words = _reason(reason)
+        return self._do(
+            "site.revoke_key",
+            site,
+            lambda session: site_rows.revoke_key(session, site, fingerprint, words),
+            lambda key: {"key": key.key_id, "reason": words},
+        )
+
     def withdraw(self, cohort: str, reason: str) -> Withdrawal:
         """See `hub_server.intake.withdraw`, which writes the log itself."""
         return withdraw(self.home, cohort, actor=self.actor, reason=_reason(reason))

@@ -7,6 +7,7 @@ The folder is ``--home``, else ``$PIXCELL_HOME``, else ``~/.pixcell-share``::
     site.toml   the site's label and its limits for a release
     ledger.jsonl, ledger.head   which patients took part in which release, signed
     ledger.key  the site's first key, if it has another one now: the ledger stays with it
+    site.key.next   a new key that the hub has not taken yet
     hub.json    the hub that the site joined
     outbox/     what was sent, and what the hub signed about it
 """
@@ -22,7 +23,7 @@ from typing import Any
 
 from pixcell_share.bundles import SiteKey, check_name
 from pixcell_share.errors import KeyFileError, SettingsError
-from pixcell_share.files import atomic_write_text
+from pixcell_share.files import atomic_write_text, storage_errors
 from pixcell_share.privacy import GateLimits, NearCopySettings
 from pixcell_share.privacy.ledger import Budget, Ledger, Mark
 from site_agent.federation.policy import FederationPolicy
@@ -156,6 +157,28 @@ class SiteHome:
         key = self.initialise()
         say(f"made a new site key in {self.folder}: fingerprint {key.key_id}")
         return key
+
+    def next_key(self) -> SiteKey:
+        """The key that is to take the place of the site's; kept until `take_over`."""
+        path = self._next_key
+        return SiteKey.load(path) if path.exists() else SiteKey.create(path)
+
+    def take_over(self) -> None:
+        """Make the `next_key` the site's. The first key of a site becomes that of its ledger.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        new = self.next_key()
+        with storage_errors(self.private_key):
+            if not self.ledger_key.exists():
+                self.ledger_key.hardlink_to(self.private_key)
+            self._next_key.replace(self.private_key)
+            self._publish(new)
+
+    @property
+    def _next_key(self) -> Path:
+        return self.folder / "site.key.next"
 
     def ledger(self, key: SiteKey, at_least: Mark | None = None) -> Ledger:
         """The site's record of what its patients took part in.

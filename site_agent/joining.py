@@ -12,7 +12,7 @@ from pixcell_share.wire import Refusal
 from pixcell_share.wire.fingerprints import readable
 from site_agent.home import SiteHome
 from site_agent.hub_client import HubClient
-from site_agent.hub_link import meet
+from site_agent.hub_link import HubLink, meet
 from site_agent.patience import Patience
 
 _LOOK_EVERY_S = 3.0
@@ -48,6 +48,8 @@ def join(
 ) -> JoinOutcome:
     """Join the hub at ``url``; run again, it goes on where it was.
 
+    A site whose key was revoked, and that was invited again, gives a new key.
+
     Args:
         url: of the hub.
         fingerprint: of the hub's key, from the invitation.
@@ -61,20 +63,34 @@ def join(
         HubUnreachableError: nothing answers.
         MembershipError: the code is not, or no longer, this site's.
     """
-    key, site = home.load_key(), home.config().site
-    link = meet(url, fingerprint)
+    site, link = home.config().site, meet(url, fingerprint)
     patience = Patience(
         settings.give_up_after_s, on_waiting=lambda error: view.say(f"waiting: {error.cause}")
     )
+    key = home.load_key()
+    if settings.code is not None and _is_revoked(link, home, key, patience):
+        view.say("the hub has revoked this site's key: it gets a new one")
+        key = home.next_key()
     with HubClient(link, key, lambda renewed: renewed.save(home)) as client:
         status = patience.ask(lambda: _give_key(client, key, site, settings.code))
         link.save(home)
+        if key.key_id != home.load_key().key_id:
+            home.take_over()
         if settings.wait and status["status"] == "pending":
             view.say(f"read this fingerprint to the operator of {link.hub}, by telephone:")
             view.say(f"  {readable(key.key_id)}")
             view.say("waiting to be admitted; Ctrl-C is safe, the same command goes on")
             status = _await_admission(client, key, patience)
     return JoinOutcome(link.hub, link.url, status["site"], key.key_id, status["status"])
+
+
+def _is_revoked(link: HubLink, home: SiteHome, key: SiteKey, patience: Patience) -> bool:
+    with HubClient(link, key, lambda renewed: renewed.save(home)) as client:
+        try:
+            patience.ask(lambda: _status(client, key))
+        except HubError as error:
+            return error.reason == Refusal.REVOKED
+    return False
 
 
 def _give_key(client: HubClient, key: SiteKey, site: str, code: str | None) -> dict[str, Any]:

@@ -8,11 +8,9 @@ as ``ledger.key``: the ledger is signed with it, and hides patients with it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from pixcell_share.bundles import SiteKey
 from pixcell_share.errors import MembershipError
-from pixcell_share.files import atomic_write_text, storage_errors
 from pixcell_share.wire import Refusal
 from pixcell_share.wire.rotation import Rotation
 from site_agent.home import SiteHome
@@ -47,14 +45,13 @@ def rotate_key(home: SiteHome, *, give_up_after_s: float | None = None) -> Rotat
         HubUnreachableError: nothing answers.
     """
     link, old = HubLink.load(home), home.load_key()
-    path = home.folder / "site.key.next"
-    new = SiteKey.load(path) if path.exists() else SiteKey.create(path)
+    new = home.next_key()
     rotation = Rotation.sign(old, new, link.hub_key_id)
     patience = Patience(give_up_after_s)
     if not _is_active(link, home, new, patience):
         with HubClient(link, old, lambda renewed: renewed.save(home)) as client:
             patience.ask(lambda: client.call("POST", "/keys", vars(rotation)))
-    _take_over(home, path, new)
+    home.take_over()
     return RotationOutcome(link.hub, old.key_id, new.key_id)
 
 
@@ -68,12 +65,3 @@ def _is_active(link: HubLink, home: SiteHome, new: SiteKey, patience: Patience) 
                 raise
             return False
     return True
-
-
-def _take_over(home: SiteHome, path: Path, new: SiteKey) -> None:
-    """The first key becomes the ledger's, and the new one the site's."""
-    with storage_errors(home.private_key):
-        if not home.ledger_key.exists():
-            home.ledger_key.hardlink_to(home.private_key)
-        path.replace(home.private_key)
-        atomic_write_text(home.public_key, new.public_pem.decode())

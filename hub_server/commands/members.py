@@ -77,19 +77,38 @@ def decline(site: Site, reason: Reason, home: Home = None, as_json: Json = False
     show_fields({"site": site, "status": "invited"}, as_json)
 
 
-def revoke(site: Site, reason: Reason, home: Home = None, as_json: Json = False) -> None:
+def revoke(
+    site: Site,
+    reason: Reason,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            help="Revoke this key alone: its fingerprint, or the first 8 digits.",
+            show_default=False,
+        ),
+    ] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
     """End a membership: nothing that the site's keys sign is taken from now on.
 
-    Cohorts that were accepted stay; withdraw them one by one if they must go.
+    With --key only that key is revoked; if it was the last, invite the site again. Cohorts that
+    were accepted stay; withdraw them one by one if they must go.
 
-    Example: pixcell-hub revoke "Uniklinik Koeln" --reason "left the consortium"
+    \b
+    pixcell-hub revoke "Uniklinik Koeln" --reason "left the consortium"
+    pixcell-hub revoke "Uniklinik Koeln" --key 3f9a02c1 --reason "a laptop was stolen"
     """
     from hub_server.acts import Acts
     from hub_server.home import HubHome
 
     with Acts.opened(HubHome.locate(home), ACTOR) as acts:
-        acts.revoke(site, reason)
-    show_fields({"site": site, "status": "revoked"}, as_json)
+        if key is None:
+            fields = {"site": site, "status": acts.revoke(site, reason).status.value}
+        else:
+            row = acts.revoke_key(site, key, reason)
+            fields = {"site": site, "status": row.site.status.value, "revoked_key": row.key_id}
+    show_fields(dict(fields), as_json)
 
 
 def sites(home: Home = None, as_json: Json = False) -> None:

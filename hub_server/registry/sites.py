@@ -7,7 +7,8 @@
        └───── decline ─────┘
 
 A key is pending, active, retired (replaced by one that it signed) or revoked. Bundles that a
-retired or revoked key signed keep the state that they have; nothing new of it is taken.
+retired or revoked key signed keep the state that they have; nothing new of it is taken. A site
+whose last active key is revoked is invited again, for another one.
 """
 
 from __future__ import annotations
@@ -29,12 +30,14 @@ from pixcell_share.bundles._lookalikes import skeleton
 from pixcell_share.bundles.keys import parse_public_key
 from pixcell_share.errors import MembershipError, NotFoundError, StateError
 from pixcell_share.wire import Refusal
-from pixcell_share.wire.fingerprints import same_fingerprint
+from pixcell_share.wire.fingerprints import plain_fingerprint, same_fingerprint
 from pixcell_share.wire.rotation import Rotation
 
 INVITATION_LIFETIME = timedelta(days=14)
 _CODE_BYTES = 15
 """120 random bits: 24 characters in base32, and beyond guessing without a limit of tries."""
+_BEGINNING = 8
+"""Digits of a fingerprint that are enough to name one of a site's few keys."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,31 @@ def revoke(session: Session, name: str, reason: str) -> Site:
     return site
 
 
+def revoke_key(session: Session, name: str, fingerprint: str, reason: str) -> SiteKeyRow:
+    """End one key: nothing that it signs is taken from now on; what was accepted stays.
+
+    Args:
+        session: of the registry.
+        name: the site.
+        fingerprint: of the key, or its first eight or more digits.
+        reason: in plain words.
+
+    Raises:
+        NotFoundError: there is no such site, or it has not one key that begins so.
+        StateError: the key is revoked already, or waits for admission.
+    """
+    key = _find_key(find_site(session, name, lock=True), fingerprint)
+    if key.status is KeyState.REVOKED:
+        raise StateError("this key is revoked already", "nothing is left to do")
+    if key.status is KeyState.PENDING:
+        raise StateError("this key waits for admission", "decline it")
+    _end(key, KeyState.REVOKED, reason)
+    left = any(other.status is KeyState.ACTIVE for other in key.site.keys)
+    if key.site.status is SiteState.ACTIVE and not left:
+        key.site.status = SiteState.INVITED
+    return key
+
+
 def signer(session: Session, key_id: str, *, pending: bool = False) -> SiteKeyRow:
     """The key of a member, for a request that says it is signed by it.
 
@@ -281,6 +309,17 @@ def _pending_key(site: Site) -> SiteKeyRow:
         if key.status is KeyState.PENDING:
             return key
     raise StateError(f"the site {site.name!r} is {site.status}: no key waits", "invite it first")
+
+
+def _find_key(site: Site, fingerprint: str) -> SiteKeyRow:
+    wanted = plain_fingerprint(fingerprint)
+    found = [key for key in site.keys if key.key_id.startswith(wanted)]
+    if len(wanted) < _BEGINNING or len(found) != 1:
+        raise NotFoundError(
+            f"{site.name!r} has no one key {ascii(fingerprint)[1:-1][:80]}",
+            "see `pixcell-hub sites`",
+        )
+    return found[0]
 
 
 def _end(key: SiteKeyRow, status: KeyState, reason: str) -> None:

@@ -13,7 +13,11 @@ def readable(fingerprint: str) -> str:
     return " ".join(fingerprint[start : start + 4] for start in range(0, len(fingerprint), 4))
 
 
+def plain_fingerprint(given: str) -> str:
+    """What a person typed, without grouping and in small letters."""
+    return _SEPARATORS.sub("", given).lower()
+
+
 def same_fingerprint(given: str, known: str) -> bool:
     """Whether ``given`` is ``known``, however it was grouped and whatever its case."""
-    plain = _SEPARATORS.sub("", given).lower()
-    return hmac.compare_digest(plain.encode(), known.encode())
+    return hmac.compare_digest(plain_fingerprint(given).encode(), known.encode())

@@ -23,7 +23,7 @@ OPTIONS = {
     "invite": {"--contact", "--home", "--json"},
     "admit": {"--fingerprint", "--home", "--json"},
     "decline": {"--reason", "--home", "--json"},
-    "revoke": {"--reason", "--home", "--json"},
+    "revoke": {"--reason", "--key", "--home", "--json"},
     "sites": {"--home", "--json"},
     "intake": {"--home", "--json"},
     "cohorts": {"--home", "--json"},

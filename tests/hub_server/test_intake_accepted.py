@@ -14,6 +14,7 @@ import pytest
 from securesystemslib.dsse import Envelope as OtherEnvelope
 from securesystemslib.signer import SSlibKey
 
+from hub_server.acts import Acts
 from hub_server.home import HubHome
 from hub_server.intake import (
     IntakeOutcome,
@@ -205,6 +206,20 @@ def test_tiles_of_a_withdrawn_cohort_are_known_again(
     anew = write_good(tmp_path / "anew", key, tiles=some + more, site=site)
     outcome = intake_folder(hub, anew)
     assert outcome.reason == reason, outcome
+
+
+def test_what_a_revoked_key_signed_is_refused_and_what_was_accepted_stays(
+    hub: HubHome, bundle: Path, tmp_path: Path
+) -> None:
+    before, site = intake_folder(hub, bundle).cohort, SITES["member"]
+    signed = write_good(tmp_path / "signed before", make_key("member"), seed=8)
+    with Acts.opened(hub, "operator") as done:
+        done.revoke_key(site, make_key("member").key_id, "a laptop was stolen")
+    assert intake_folder(hub, signed).reason is Reason.KEY_REVOKED
+    assert send(hub, signed, site).reason is Reason.KEY_REVOKED
+    assert row_of(hub, before).state is CohortState.ACCEPTED
+    (act,) = [act for act in hub.log().latest(10) if act.act == "site.revoke_key"]
+    assert (act.subject, act.details["key"]) == (site, make_key("member").key_id)
 
 
 def test_a_rejected_bundle_cannot_be_withdrawn(hub: HubHome, tmp_path: Path) -> None:

@@ -86,6 +86,20 @@ def test_a_key_is_declined_and_a_membership_ended_for_a_reason(page_hub: PageHub
     assert "is revoked already" in operator.send(f"/sites/{pending}/revoke", reason="again")
 
 
+def test_one_key_of_a_member_is_revoked(page_hub: PageHub) -> None:
+    operator = page_hub.person(Role.OPERATOR)
+    with page_hub.web.state.registry.reading() as session:
+        site = sites.find_site(session, SITE)
+        (key,) = site.keys
+    assert "Revoke one key" not in page_hub.person(Role.AUDITOR).words(f"/sites/{site.id}")
+    address = f"/sites/{site.id}/revoke-key"
+    assert "reason is missing" in operator.send(address, key=key.key_id, reason=" ")
+    page = plain(operator.send(address, key=key.key_id, reason="a laptop was stolen"))
+    assert "It was the last: invite the site again" in page
+    assert "Revoke one key" not in page
+    assert latest(page_hub) == ("site.revoke_key", "account:the operator", SITE)
+
+
 def test_a_cohort_is_withdrawn_for_a_reason(page_hub: PageHub) -> None:
     operator, accepted = page_hub.person(Role.OPERATOR), page_hub.holds.accepted
     assert "reason is missing" in operator.send(f"/cohorts/{accepted}/withdraw", reason=" \n ")

@@ -303,6 +303,59 @@ def test_a_revoked_site_comes_back_with_a_new_key_only(
         assert sites.find_site(session, "Uniklinik Köln").revoked_at is None
 
 
+def test_one_key_is_revoked_and_the_others_stay(
+    registry: Registry, key: Callable[[str], SiteKey]
+) -> None:
+    a, b = key("a"), key("b")
+    member(registry, a)
+    with registry.session() as session:
+        sites.rotate(session, a.key_id, Rotation.sign(a, b, HUB), HUB)
+    typed = f"{a.key_id[:4].upper()} {a.key_id[4:8]}"
+    with registry.session() as session:
+        sites.revoke_key(session, "Uniklinik Köln", typed, "laptop stolen")
+    assert trusted(registry) == {b.key_id}
+    assert state(registry) is SiteState.ACTIVE
+    with registry.reading() as session:
+        old, new = sites.find_site(session, "Uniklinik Köln").keys
+        assert (old.status, old.ended_reason) == (KeyState.REVOKED, "laptop stolen")
+        assert new.status is KeyState.ACTIVE
+
+
+def test_a_site_whose_last_key_is_revoked_is_invited_again(
+    registry: Registry, key: Callable[[str], SiteKey]
+) -> None:
+    a, b = key("a"), key("b")
+    member(registry, a)
+    with registry.session() as session:
+        sites.revoke_key(session, "Uniklinik Köln", a.key_id, "laptop stolen")
+    assert state(registry) is SiteState.INVITED
+    assert refusal(registry, a, pending=True) == Refusal.REVOKED
+    member(registry, b)
+    assert (trusted(registry), state(registry)) == ({b.key_id}, SiteState.ACTIVE)
+
+
+@pytest.mark.parametrize(
+    ("named", "error", "says"),
+    [
+        (lambda a: a.key_id[:7], NotFoundError, "no one key"),
+        (lambda _: "", NotFoundError, "no one key"),
+        (lambda _: "00" * 32, NotFoundError, "no one key"),
+        (lambda a: a.key_id, StateError, "waits for admission"),
+    ],
+)
+def test_a_key_that_cannot_be_revoked(
+    sqlite_registry: Registry,
+    key: Callable[[str], SiteKey],
+    named: Callable[[SiteKey], str],
+    error: type[PixcellError],
+    says: str,
+) -> None:
+    a = key("a")
+    joined(sqlite_registry, a)
+    with pytest.raises(error, match=says), sqlite_registry.session() as session:
+        sites.revoke_key(session, "Uniklinik Köln", named(a), "x")
+
+
 def test_revoking_voids_an_open_invitation(
     registry: Registry, key: Callable[[str], SiteKey]
 ) -> None:
@@ -319,6 +372,7 @@ def test_revoking_voids_an_open_invitation(
         lambda session: sites.admit(session, "Nobody", "00" * 32),
         lambda session: sites.decline(session, "Nobody", "x"),
         lambda session: sites.revoke(session, "Nobody", "x"),
+        lambda session: sites.revoke_key(session, "Nobody", "00" * 32, "x"),
     ],
 )
 def test_an_unknown_site_is_named(

@@ -249,12 +249,30 @@ def test_a_change_whose_answer_was_lost_is_gone_on_with(
     admit(hub.home, site, hub.port)
     old = site.load_key().key_id
     with monkeypatch.context() as dying:
-        dying.setattr("site_agent.rotating._take_over", _die)
+        dying.setattr(SiteHome, "take_over", _die)
         with pytest.raises(KeyboardInterrupt):
             rotate_key(site, give_up_after_s=20)
     assert site.load_key().key_id == old
     next_key = SiteKey.load(site.folder / "site.key.next").key_id
     assert rotate_key(site, give_up_after_s=20).key_id == next_key == site.load_key().key_id
+
+
+def test_a_site_whose_key_was_revoked_joins_again_with_a_new_one(
+    hub: ThreadHub, site: SiteHome
+) -> None:
+    admit(hub.home, site, hub.port)
+    first, hidden = site.load_key(), site.ledger(site.load_key())._secret
+    with Acts.opened(hub.home, "operator") as acts:
+        acts.revoke_key(site.config().site, first.key_id[:8], "a laptop was stolen")
+        with pytest.raises(MembershipError, match="revoked"):
+            ask(hub, site, None)
+        code = acts.invite(site.config().site).code
+        outcome = ask(hub, site, code)
+        assert outcome.status == "pending"
+        assert outcome.key_id == site.load_key().key_id != first.key_id
+        acts.admit(site.config().site, outcome.key_id)
+    assert ask(hub, site, code).key_id == outcome.key_id, "the same command goes on"
+    assert site.ledger(site.load_key())._secret == hidden
 
 
 def _die(*_: object) -> None:

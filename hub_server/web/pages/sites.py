@@ -12,6 +12,7 @@ from hub_server.web.notes import Note
 from hub_server.web.pages._forms import Line, Words, submit
 from hub_server.web.pages._render import page
 from hub_server.web.pages._rules import Operator, Reader
+from hub_server.web.pages._words import SHORT
 from hub_server.web.state import hub_of
 from pixcell_share.errors import NotFoundError
 
@@ -58,6 +59,7 @@ def one(request: Request, person: Reader, site_id: Id) -> Response:
         keys=keys,
         key=key,
         sent=sent,
+        revocable=[row for row in keys if row.status in (KeyState.ACTIVE, KeyState.RETIRED)],
         may_revoke=site.status is not SiteState.REVOKED,
     )
 
@@ -109,6 +111,27 @@ async def decline(request: Request, person: Operator, site_id: Id, reason: Words
 
     back = f"/sites/{_in_path(site_id)}"
     return await submit(request, person, work, back, form="decline", values={"reason": reason})
+
+
+@router.post("/{site_id}/revoke-key")
+async def revoke_key(
+    request: Request, person: Operator, site_id: Id, key: Line, reason: Words
+) -> Response:
+    """End one key of a site."""
+
+    def work(acts: Acts) -> Note:
+        row = acts.revoke_key(_name(acts, site_id), key, reason)
+        last = row.site.status is SiteState.INVITED
+        return Note(
+            f"The key {row.key_id[:SHORT]} is revoked.",
+            "It was the last: invite the site again, so that it can give another one."
+            if last
+            else "Nothing that it signs is taken from now on.",
+        )
+
+    values = {"key": key, "reason": reason}
+    back = f"/sites/{_in_path(site_id)}"
+    return await submit(request, person, work, back, form="revoke-key", values=values)
 
 
 @router.post("/{site_id}/revoke")
