@@ -19,8 +19,8 @@ LORA, RECORD = "pytorch_lora_weights.safetensors", "record.dsse.json"
 def begin(model: Path, store: Path, home: Path, out: Path) -> Running:
     words = [
         "adapt", "--model", model, "--latents", store, "--out", out, "--home", home, "--steps", 8,
-        "--device", "cpu", "--dtype", "fp32", "--dp-epsilon", 0.5, "--dp-delta", 0.01,
-        "--patients-per-step", 4, "--tiles-per-patient", 3, "--save-every", 2,
+        "--device", "cpu", "--dtype", "fp32", "--dp-epsilon", 0.5, "--dp-delta", 0.0001,
+        "--patients-per-step", 1, "--tiles-per-patient", 3, "--save-every", 2,
     ]  # fmt: skip
     return start(out.with_suffix(".log"), *[str(word) for word in words])
 

@@ -13,7 +13,7 @@ from pixcell_share.errors import SettingsError
 from pixcell_share.training.batches import BatchMaker, SampleSettings
 from pixcell_share.training.latents import Address, LatentStore, Source
 from pixcell_share.training.private import Patients
-from pixcell_share.training.private.noise import noised_mean
+from pixcell_share.training.private.noise import drawn_ahead, noised_mean
 from pixcell_share.training.private.sampling import PatientOrder
 from pixcell_share.training.private.steps import StepMaker
 from pixcell_share.training.private.stream import SecretStream, keystream
@@ -99,6 +99,15 @@ def test_the_noise_is_normal_and_each_steps_own() -> None:
 def test_the_keystream_is_chacha20() -> None:
     """RFC 8439, appendix A.1, test vector 1: key, nonce and counter zero."""
     assert keystream(bytes(32), 8).hex() == "76b8e0ada0f13d90"
+
+
+def test_noise_drawn_ahead_is_the_same_and_in_order() -> None:
+    stream = SecretStream(SECRET, "test")
+    with drawn_ahead(stream, range(3, 5), 10) as ahead:
+        for step in (3, 4):
+            assert np.array_equal(ahead.normal(10, "noise", step), stream.normal(10, "noise", step))
+    with drawn_ahead(stream, range(3, 5), 10) as ahead, pytest.raises(ValueError, match="step 3"):
+        ahead.normal(10, "noise", 4)
 
 
 def test_the_noised_mean_is_over_the_expected_number() -> None:

@@ -27,7 +27,7 @@ from pixcell_share.training.optimizers import build_optimizers, learning_rate, s
 from pixcell_share.training.pace import Pace
 from pixcell_share.training.private.accountant import Accountant
 from pixcell_share.training.private.gradients import Contribution, PatientGradients
-from pixcell_share.training.private.noise import noised_mean
+from pixcell_share.training.private.noise import NoiseSource, drawn_ahead, noised_mean
 from pixcell_share.training.private.settings import LoopSettings
 from pixcell_share.training.private.steps import Part, StepMaker
 from pixcell_share.training.private.stream import SecretStream
@@ -105,9 +105,11 @@ class PrivateTrainer:
             self._folder, step=left.start, steps=left.stop, name="private", quiet=self._loop.quiet
         )
         parts = prefetch(self._parts.parts(left), _AHEAD)
-        with StopRequest() as stop, log, closing(parts):  # type: ignore[type-var]
+        count = sum(value.numel() for value in self._trained.values())
+        noise = drawn_ahead(self._stream, left if self._deviation else left[:0], count)
+        with StopRequest() as stop, log, closing(parts), noise as source:  # type: ignore[type-var]
             try:
-                done = self._train(left, parts, stop, log)
+                done = self._train(left, parts, source, stop, log)
             finally:
                 self._checkpoints.wait()
         return Outcome(done, done < steps.stop, self._loss)
@@ -125,10 +127,17 @@ class PrivateTrainer:
     def _own(self) -> dict[str, Tensor]:
         return {"log/clipped": self._clipped}
 
-    def _train(self, steps: range, parts: Iterator[Part], stop: StopRequest, log: RunLog) -> int:
+    def _train(
+        self,
+        steps: range,
+        parts: Iterator[Part],
+        noise: NoiseSource,
+        stop: StopRequest,
+        log: RunLog,
+    ) -> int:
         self._pace.start()
         for step in steps:
-            self._step(step, parts)
+            self._step(step, parts, noise)
             done = step + 1
             self._tell(done, steps.stop, log)
             stopping = stop.asked or self._wants_stop()
@@ -140,7 +149,7 @@ class PrivateTrainer:
                 return done
         return max(steps.start, steps.stop)
 
-    def _step(self, step: int, parts: Iterator[Part]) -> None:
+    def _step(self, step: int, parts: Iterator[Part], noise: NoiseSource) -> None:
         set_rates(self._optimizers, self._stage, step)
         total, figures = self._sum(step, parts)
         self._accountant.step()
@@ -148,7 +157,7 @@ class PrivateTrainer:
             total,
             deviation=self._deviation,
             expected=self._expected,
-            stream=self._stream,
+            stream=noise,
             step=step,
         )
         for name, gradient in mean.items():
