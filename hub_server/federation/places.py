@@ -9,6 +9,7 @@
     nodes.json        the node key of each site
     tls/              authority and certificate of the SuperLink, for this machine only
     flower/           Flower's own files
+    bin/              the programs that its executor starts
     superlink.log, superexec.log
 """
 
@@ -40,6 +41,11 @@ class Places:
     def flower(self) -> Path:
         """``FLWR_HOME`` of this hub."""
         return self.folder / "flower"
+
+    @property
+    def programs(self) -> Path:
+        """First on the PATH of its executor."""
+        return self.folder / "bin"
 
     @property
     def database(self) -> Path:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 
+from hub_server.federation.executor import write_programs
 from hub_server.federation.link_tls import ensure_certificate, write_secret
 from hub_server.federation.places import Places
 from pixcell_share.errors import PixcellError
@@ -75,7 +76,8 @@ def deployed(places: Places) -> Iterator[SuperLink]:
     """The SuperLink that real sites reach through the hub's front, until the block ends.
 
     Its state is a file, so what was under way is known after a restart. Only an executor that
-    knows the secret may run server apps: without it any program on this machine could.
+    knows the secret may run server apps: without it any program on this machine could. And the
+    executor runs ours alone (`hub_server.federation.executor`), whoever else asks for a run.
 
     Args:
         places: of the hub.
@@ -100,10 +102,12 @@ def deployed(places: Places) -> Iterator[SuperLink]:
         "flower-superexec", "--root-certificates", str(authority),
         "--runtime-api-address", f"127.0.0.1:{port}", *shared,
     ]  # fmt: skip
+    write_programs(places.programs)
+    path = os.pathsep.join((str(places.programs.resolve()), environment["PATH"]))
     with started(link, environment, places.folder / "superlink.log") as process:
         await_healthy(f"https://127.0.0.1:{port}", process, authority)
         words = [*executor, "--parent-pid", str(process.pid)]
-        with started(words, environment, places.folder / "superexec.log"):
+        with started(words, {**environment, "PATH": path}, places.folder / "superexec.log"):
             atomic_write_text(places.address, f"127.0.0.1:{port}\n")
             try:
                 yield SuperLink(f"127.0.0.1:{port}", process)
