@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pixcell_share.errors import SettingsError
-from pixcell_share.training.latents import Address, Source
+from pixcell_share.training.latents import Address, IndexRow, Source
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,7 @@ class Patients:
         """
         found: dict[str, list[Address]] = {}
         for number, source in enumerate(sources):
-            _check(source)
-            for row, entry in enumerate(source.store.index("train")):
+            for row, entry in enumerate(_index(source)):
                 # Two spellings of one name would be two units of half the protection.
                 name = unicodedata.normalize("NFC", entry.case.strip())
                 found.setdefault(name, []).append(Address(number, row))
@@ -44,7 +43,7 @@ class Patients:
         return cls(names, tuple(tuple(found[name]) for name in names))
 
 
-def _check(source: Source) -> None:
+def _index(source: Source) -> list[IndexRow]:
     folder = source.store.folder
     if source.repeat != 1:
         raise SettingsError(
@@ -60,3 +59,4 @@ def _check(source: Source) -> None:
             "make the store again with a --table that names each slide's patient (case_id; for "
             "pictures: case)",
         )
+    return index
