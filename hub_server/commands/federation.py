@@ -10,7 +10,7 @@ import click
 import typer
 
 from hub_server.commands.options import ACTOR, Home, Json, show_fields
-from hub_server.federation.printing import show_round, show_rounds, show_simulated
+from hub_server.federation.printing import exit_code, show_round, show_rounds, show_simulated
 from pixcell_share.federation.kinds import RoundKind
 
 Tiles = Annotated[int, typer.Option("--tiles-per-class", help="Synthetic tiles of each class.")]
@@ -119,8 +119,8 @@ def ask(
     folder = RoundFolder(Places(place).rounds / made.id)
     if not no_wait:
         made = watch_round(folder)
-    show_round(made, folder.answers(), as_json)
-    raise typer.Exit(int(made.state == "failed"))
+    show_round(folder, as_json)
+    raise typer.Exit(exit_code(made))
 
 
 def rounds(
@@ -143,7 +143,7 @@ def rounds(
     places = Places(HubHome.locate(home))
     if number is not None:
         found = find_round(places, number)
-        show_round(found, RoundFolder(places.rounds / found.id).answers(), as_json)
+        show_round(RoundFolder(places.rounds / found.id), as_json)
         return
     show_rounds(all_rounds(places), as_json)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from flwr.app import Message
 from flwr.serverapp import Grid
 
+from hub_server.federation.asked_nodes import Nodes
 from hub_server.federation.kept_arrays import answer_of, keep_answer
 from hub_server.federation.rounds import Heard, Round, RoundFolder
 from pixcell_share.bundles import SiteKey
@@ -19,6 +20,10 @@ from pixcell_share.federation.records import Arrays, arrays_digest, pack, unpack
 
 _log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 1.0
+NO_ANSWER = "no_answer"
+"""Of a node that was asked and is gone, or whose app ended."""
+UNAPPROVED = "unapproved"
+"""Of a node that does not start our app, as `site_agent.federation.executor` says it."""
 
 SiteOf = Callable[[str], str]
 """The member whose key has this fingerprint; raises `MembershipError` if none has."""
@@ -53,38 +58,35 @@ class Asking:
         )
         sealed = Sealed.seal(request.document(), "request", self.key)
         content = pack(sealed, arrays)
-        asked: dict[int, str] = {}
-        waiting: set[str] = set()
-        began, last = time.monotonic(), time.monotonic()
-        if self._enough(step, waiting, quiet_s=0.0):  # by an earlier run of the round
+        nodes = Nodes(self.grid, content, request.kind.message_type, step)
+        began = last = time.monotonic()
+        if self._enough(step, nodes, quiet_s=0.0):  # by an earlier run of the round
             return self.folder.answers(step)
         while (now := time.monotonic()) - began < self.wanted.wait_s:
-            for node in set(self.grid.get_node_ids()) - asked.keys():
-                message = Message(content, node, request.kind.message_type, group_id=str(step))
-                asked[node] = _pushed(self.grid, message)
-                waiting.add(asked[node])
-                last = now
-            if came := list(self.grid.pull_messages(waiting)) if waiting else []:
+            came = nodes.pull()
+            if nodes.ask_newcomers() or came:
                 last = now
             for message in came:
-                waiting.discard(message.metadata.reply_to_message_id)
-                self._take(message, sealed)
-            if self._enough(step, waiting, now - last):
+                self._take(message, sealed, nodes)
+            if self._enough(step, nodes, now - last):
                 break
             time.sleep(_LOOK_EVERY_S)
         return self.folder.answers(step)
 
-    def _enough(self, step: int, waiting: set[str], quiet_s: float) -> bool:
+    def _enough(self, step: int, nodes: Nodes, quiet_s: float) -> bool:
         """Whether everybody answered, or nobody who is asked is left and nobody comes."""
         answered = len(self.folder.answers(step))
         if self.wanted.expected and answered >= self.wanted.expected:
             return True
-        return not waiting and quiet_s > self.wanted.gather_s
+        return not nodes.waiting and quiet_s > self.wanted.gather_s
 
-    def _take(self, message: Message, request: Sealed) -> None:
+    def _take(self, message: Message, request: Sealed, nodes: Nodes) -> None:
         """Keep an answer whose signature, round and request are right; nothing else counts."""
         if message.has_error():
-            _log.info("a node did not answer: code %d", message.error.code)
+            unapproved = message.error.reason == UNAPPROVED
+            name = nodes.failed(message, for_good=unapproved)
+            self.folder.note_silent(name, UNAPPROVED if unapproved else NO_ANSWER)
+            _log.warning("%s did not answer: code %d", name, message.error.code)
             return
         try:
             sealed, arrays = unpack(message.content)
@@ -93,14 +95,12 @@ class Asking:
         except (SealError, MembershipError, ValueError):
             _log.warning("an answer was not signed by a member")
             return
-        if answer.request_sha256 != request.sha256 or answer.arrays_sha256 != arrays_digest(arrays):
+        if (answer.request_sha256, answer.step) != (request.sha256, nodes.step):
             _log.warning("an answer of %s belongs to another request", site)
+            return
+        if answer.arrays_sha256 != arrays_digest(arrays):
+            _log.warning("an answer of %s came with other arrays than it signed", site)
             return
         if arrays and not answer_of(self.folder.folder, answer.step, site):
             keep_answer(self.folder.folder, answer.step, site, arrays)
         self.folder.keep(Heard(site, answer), sealed)
-
-
-def _pushed(grid: Grid, message: Message) -> str:
-    """Send one message; its id."""
-    return next(iter(grid.push_messages([message])))

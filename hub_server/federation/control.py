@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+
 from pixcell_share.errors import PixcellError
 from pixcell_share.federation.app_bundle import build_app_bundle, bundle_hash
 
@@ -115,8 +117,8 @@ class Control:
         found = self._client.ListNodes(ListNodesRequest()).nodes_info
         return {node.public_key: node.node_id for node in found if node.status != "unregistered"}
 
-    def register(self, public_key: bytes, name: str) -> None:
-        """Let a node in.
+    def register(self, public_key: bytes, name: str) -> bool:
+        """Let a node in; False for a key that was known before.
 
         Args:
             public_key: in PEM.
@@ -124,7 +126,13 @@ class Control:
         """
         from flwr.proto.control_pb2 import RegisterNodeRequest
 
-        self._client.RegisterNode(RegisterNodeRequest(public_key=public_key, name=name))
+        try:
+            self._client.RegisterNode(RegisterNodeRequest(public_key=public_key, name=name))
+        except httpx.HTTPStatusError as error:
+            if error.response.is_server_error:
+                raise
+            return False
+        return True
 
     def unregister(self, node: int) -> None:
         """Let a node in no more; a key that was out once stays out."""

@@ -6,8 +6,6 @@ loopback interface, and the hub's front passes on what nodes send and nothing el
 
 from __future__ import annotations
 
-import base64
-import binascii
 from functools import lru_cache
 from pathlib import Path as FilePath
 from typing import Annotated
@@ -17,9 +15,10 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from pydantic import Field
 
-from hub_server.federation.nodes import NodeBook, pem_of
+from hub_server.federation.known_node import known_node
+from hub_server.federation.nodes import NodeBook
 from hub_server.federation.places import Places
-from hub_server.web.access import FromSite, public
+from hub_server.web.access import FromSite
 from hub_server.web.api.models import Document
 from hub_server.web.state import hub_of
 from pixcell_share.errors import HubError
@@ -43,7 +42,6 @@ _ENDS_HERE = frozenset(
     }
 )  # fmt: skip
 """Fields between two neighbours (RFC 9110, section 7.6.1), and those that httpx writes."""
-_KEY = "flwr-public-key"
 _TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 
 router = APIRouter(tags=["federation"])
@@ -72,14 +70,12 @@ def note_node(request: Request, asked: NodeKey, caller: FromSite) -> NodeNoted:
     return NodeNoted(site=caller.site, running=places.address.exists())
 
 
-@router.post(PATH + "{method}", dependencies=[Depends(public)], include_in_schema=False)
+@router.post(PATH + "{method}", dependencies=[Depends(known_node)], include_in_schema=False)
 async def forward(request: Request, method: str) -> Response:
     """Pass a node's request on to the SuperLink, which checks the node's signature."""
     places = Places(hub_of(request).home)
     if method not in METHODS:
         raise HubError("no such way", "use `pixcell-site agent`", Refusal.FORBIDDEN)
-    if _key_of(request) not in {pem_of(key) for key in NodeBook(places).keys().values()}:
-        raise HubError("the hub does not know this node", "run the agent", Refusal.UNKNOWN_KEY)
     client = _client_of(places)
     fields = [(n, v) for n, v in request.headers.items() if n.lower() not in _ENDS_HERE]
     try:
@@ -88,13 +84,6 @@ async def forward(request: Request, method: str) -> Response:
         raise _not_running() from error
     kept = {n: v for n, v in answer.headers.items() if n.lower() not in _ENDS_HERE}
     return Response(answer.content, answer.status_code, kept)
-
-
-def _key_of(request: Request) -> bytes:
-    try:
-        return base64.b64decode(request.headers.get(_KEY, ""), validate=True)
-    except (ValueError, binascii.Error):
-        return b""
 
 
 def _client_of(places: Places) -> httpx.AsyncClient:

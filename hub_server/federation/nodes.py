@@ -38,10 +38,7 @@ class NodeBook:
 
     def keys(self) -> dict[str, str]:
         """All of them."""
-        if not self.places.nodes.exists():
-            return {}
-        found: dict[str, str] = json.loads(self.places.nodes.read_text())
-        return found
+        return self._read().get("keys", {})
 
     def note(self, site: str, public_key: str) -> None:
         """Note the key of a site's node; it takes the place of an earlier one.
@@ -50,14 +47,23 @@ class NodeBook:
             HubError: it is no key that Flower takes, or another site's.
         """
         pem_of(public_key)
-        keys = self.keys()
-        if any(key == public_key for name, key in keys.items() if name != site):
+        book = self._read()
+        keys = book.get("keys", {})
+        others = {key for name, key in keys.items() if name != site}
+        if public_key in {*others, *book.get("spent", {})}:
             raise HubError(
-                "this node key is another site's", "make a new one: delete federation/node.key",
+                "this node key cannot be used any more",
+                "make a new one: delete federation/node.key",
                 Refusal.CONFLICT,
-            )  # fmt: skip
+            )
         if keys.get(site) != public_key:
-            atomic_write_text(self.places.nodes, json.dumps({**keys, site: public_key}) + "\n")
+            self._write({**book, "keys": {**keys, site: public_key}})
+
+    def spend(self, public_key: str) -> None:
+        """The SuperLink takes this key no more: once it was out, it stays out."""
+        book = self._read()
+        left = {site: key for site, key in book.get("keys", {}).items() if key != public_key}
+        self._write({"keys": left, "spent": {**book.get("spent", {}), public_key: ""}})
 
     def wanted(self, registry: Registry) -> dict[str, str]:
         """The keys of active sites only."""
@@ -65,22 +71,33 @@ class NodeBook:
             active = {s.name for s in list_sites(session) if s.status is SiteState.ACTIVE}
         return {site: key for site, key in self.keys().items() if site in active}
 
+    def _read(self) -> dict[str, dict[str, str]]:
+        if not self.places.nodes.exists():
+            return {}
+        found: dict[str, dict[str, str]] = json.loads(self.places.nodes.read_text())
+        return found
 
-def bring_in_line(control: Control, wanted: Mapping[str, str]) -> None:
+    def _write(self, book: dict[str, dict[str, str]]) -> None:
+        atomic_write_text(self.places.nodes, json.dumps(book) + "\n")
+
+
+def bring_in_line(control: Control, book: NodeBook, wanted: Mapping[str, str]) -> None:
     """Register nodes that are missing in the SuperLink, and unregister those of nobody.
 
     Args:
         control: the SuperLink's.
+        book: of the hub.
         wanted: node keys by site.
     """
     known = control.nodes()
-    keys = {pem_of(key): site for site, key in wanted.items()}
+    keys = {pem_of(key): key for key in wanted.values()}
     for pem, node in known.items():
         if pem not in keys:
             control.unregister(node)
-    for pem, site in keys.items():
-        if pem not in known:
-            control.register(pem, site)
+    for site, key in wanted.items():
+        if pem_of(key) not in known and not control.register(pem_of(key), site):
+            _log.warning("the SuperLink does not take the node key of %s; it needs a new one", site)
+            book.spend(key)
 
 
 def pem_of(public_key: str) -> bytes:

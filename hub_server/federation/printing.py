@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hub_server.commands.options import show_rows
 from pixcell_share import console
 
 if TYPE_CHECKING:
-    from hub_server.federation.rounds import Heard, Round
+    from hub_server.federation.rounds import Heard, Round, RoundFolder
     from hub_server.federation.simulating import Simulated
 
+_CELL = 200
 _COHORT = ("verdict", "tiles", "dropped", "patients", "cohort")
 
 
@@ -28,40 +29,60 @@ def show_rounds(rounds: Sequence[Round], as_json: bool) -> None:
     show_rows(names, shown, "no round yet: pixcell-hub ask cohort")
 
 
-def show_round(one: Round, answers: Sequence[Heard], as_json: bool) -> None:
+def show_round(folder: RoundFolder, as_json: bool) -> None:
     """A round, and what each site answered."""
     if as_json:
-        console.print_json(describe(one, answers))
+        console.print_json({**describe(folder), "exit_code": exit_code(folder.load())})
         return
+    one, answers = folder.load(), folder.answers()
     console.output().print(f"round {one.id[:8]}  {one.kind.value}  {one.state}")
+    silent = [(site, "", "silent", reason) for site, reason in folder.silent().items()]
     if one.kind.value == "cohort":
         rows = [(*_who(heard), *_cohort(heard)) for heard in answers]
+        empty = ("",) * len(_COHORT)
+        rows += [(*who, *empty) for who in silent]
         show_rows(("site", "step", "outcome", "reason", *_COHORT), rows, "no site answered")
         return
-    rows = [(*_who(heard), json.dumps(heard.answer.result)) for heard in answers]
-    show_rows(("site", "step", "outcome", "reason", "result"), rows, "no site answered")
+    told = [(*_who(heard), _short(heard.answer.result)) for heard in answers]
+    told += [(*who, "") for who in silent]
+    show_rows(("site", "step", "outcome", "reason", "result"), told, "no site answered")
     if one.result:
         console.output().print_json(json.dumps(one.result))
+
+
+def exit_code(one: Round) -> int:
+    """1 for a round that failed."""
+    return int(one.state == "failed")
+
+
+def _short(result: Mapping[str, Any]) -> str:
+    """Figures in a table's cell; what is long is shown by --json."""
+    text = json.dumps(result)
+    return text if len(text) <= _CELL else f"{text[:_CELL]}..."
 
 
 def show_simulated(done: Simulated, as_json: bool) -> None:
     """Each round, and the figures of the encoder that was trained on what came."""
     if as_json:
-        rounds = [describe(*held) for held in done.rounds]
+        rounds = [describe(folder) for folder in done.rounds]
         board = list(done.leaderboard)
         console.print_json({"rounds": rounds, "leaderboard": board, "exit_code": 0})
         return
-    for one, answers in done.rounds:
-        show_round(one, answers, False)
+    for folder in done.rounds:
+        show_round(folder, False)
     if done.leaderboard:
-        columns = list(done.leaderboard[0])
-        rows = [[row[name] for name in columns] for row in done.leaderboard]
+        rows = [(row["encoder"], _interval(row["mean"])) for row in done.leaderboard]
         console.output().print()
-        show_rows(columns, rows, "")
+        show_rows(("encoder", "balanced accuracy on drawn tiles, 95 %"), rows, "")
 
 
-def describe(one: Round, answers: Sequence[Heard]) -> dict[str, Any]:
+def _interval(figure: Mapping[str, float]) -> str:
+    return f"{figure['value']:.3f}  ({figure['low']:.3f} to {figure['high']:.3f})"
+
+
+def describe(folder: RoundFolder) -> dict[str, Any]:
     """A round as ``--json`` prints it."""
+    one = folder.load()
     said = [
         {
             "site": heard.site,
@@ -70,7 +91,7 @@ def describe(one: Round, answers: Sequence[Heard]) -> dict[str, Any]:
             "reason": heard.answer.reason.value,
             "result": dict(heard.answer.result),
         }
-        for heard in answers
+        for heard in folder.answers()
     ]
     return {
         "round": one.id,
@@ -78,8 +99,8 @@ def describe(one: Round, answers: Sequence[Heard]) -> dict[str, Any]:
         "state": one.state,
         "ask": dict(one.ask),
         "answers": said,
+        "silent": folder.silent(),
         "result": dict(one.result),
-        "exit_code": int(one.state == "failed"),
     }
 
 

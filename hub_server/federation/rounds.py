@@ -129,6 +129,18 @@ class RoundFolder:
         ]
         return sorted(heard, key=lambda each: (each.answer.step, each.site))
 
+    def note_silent(self, site: str, reason: str) -> None:
+        """Note that a node was asked and gave no answer that a site signed."""
+        found = {**self.silent(), site: reason}
+        atomic_write_text(self.folder / "silent.json", json.dumps(found) + "\n")
+
+    def silent(self) -> dict[str, str]:
+        """Who gave no answer, with a code; those that answered in the end left out."""
+        path = self.folder / "silent.json"
+        found: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+        answered = {heard.site for heard in self.answers()}
+        return {site: reason for site, reason in found.items() if site not in answered}
+
     def _answer(self, site: str, step: int) -> Path:
         name = base64.b32encode(site.encode()).decode().rstrip("=").lower()
         return self.folder / "answers" / f"{step}-{name}.json"

@@ -12,7 +12,7 @@ from hub_server.federation.local_sites import real_nodes
 from hub_server.federation.opening import open_round
 from hub_server.federation.places import Places
 from hub_server.federation.preparing import prepare
-from hub_server.federation.rounds import Heard, Round, RoundFolder
+from hub_server.federation.rounds import RoundFolder
 from hub_server.federation.simulated_nodes import simulated_nodes
 from hub_server.federation.simulated_sites import SimulatedSite, join, make_hub, make_sites
 from hub_server.federation.typed import called, said, served
@@ -23,7 +23,6 @@ ENCODER = "shared"
 """How the names of encoders begin that the hub trains on all cohorts."""
 _ACTOR = "operator:simulate"
 Words = Mapping[str, str]
-Held = tuple[Round, Sequence[Heard]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +49,7 @@ class Simulated:
     """What came of it."""
 
     hub: Path
-    rounds: Sequence[Held]
+    rounds: Sequence[RoundFolder]
     leaderboard: Sequence[dict[str, Any]]
     """Of the encoder that the hub trained on all cohorts, beside ``nano``."""
 
@@ -69,7 +68,7 @@ def simulate(settings: SimulateSettings, say: Callable[[str], None]) -> Simulate
             join(hub, site, address)
         say(f"the hub is at {address}, {len(sites)} sites have joined")
         held = hold_rounds(HubHome(hub), sites, settings, say)
-    cohorts = [cohort for one, _ in held for cohort in one.result.get("cohorts", [])]
+    cohorts = [cohort for one in held for cohort in one.load().result.get("cohorts", [])]
     board = _trained(hub, folder, cohorts, settings.train_steps, say)
     return Simulated(hub, held, board)
 
@@ -79,14 +78,14 @@ def hold_rounds(
     sites: Sequence[SimulatedSite],
     settings: SimulateSettings,
     say: Callable[[str], None],
-) -> list[Held]:
+) -> list[RoundFolder]:
     """Hold the rounds of the settings among sites that have joined a hub that is served.
 
     Raises:
         PixcellError: Flower does not start, or a run fails.
     """
     nodes = real_nodes if settings.local else simulated_nodes
-    held: list[Held] = []
+    held: list[RoundFolder] = []
     with nodes(home, sites) as carry, Acts.opened(home, _ACTOR) as acts:
         for kind, words in settings.rounds.items():
             document, arrays = prepare(acts, kind, words)
@@ -95,8 +94,7 @@ def hold_rounds(
             )
             say(f"round {wanted.id[:8]}: {kind}")
             carry(wanted)
-            folder = RoundFolder(Places(home).rounds / wanted.id)
-            held.append((folder.load(), folder.answers()))
+            held.append(RoundFolder(Places(home).rounds / wanted.id))
     return held
 
 

@@ -16,6 +16,7 @@ from hub_server.federation.round_book import RoundBook
 from hub_server.federation.superlink import SuperLink, SuperLinkError, deployed
 from hub_server.home import HubHome
 from hub_server.registry import Registry
+from hub_server.web.failures import describe
 from pixcell_share.errors import PixcellError
 
 _log = logging.getLogger(__name__)
@@ -80,11 +81,13 @@ class Supervisor:
                         self._begun.set()
                         self._attend(link, registry)
                     failures = 0
-                except SuperLinkError as error:
+                except (PixcellError, OSError) as error:
                     failures += 1
-                    _log.error("%s", error.cause)
+                    _log.error("federation: %s", describe(error))
                     if not self._begun.is_set():
-                        self._failure = error
+                        self._failure = SuperLinkError(
+                            "Flower's SuperLink did not start", "look into federation/superlink.log"
+                        )
                         return
                     self._stop.wait(min(2.0**failures, _LONGEST_PAUSE_S))
         finally:
@@ -98,7 +101,7 @@ class Supervisor:
         try:
             while link.alive and not self._stop.wait(_LOOK_EVERY_S):
                 try:
-                    bring_in_line(control, nodes.wanted(registry))
+                    bring_in_line(control, nodes, nodes.wanted(registry))
                     rounds.attend()
                 except (httpx.HTTPError, PixcellError) as error:
                     _log.warning("federation: %s", type(error).__name__)

@@ -5,8 +5,8 @@ A rule is a dependency::
     @router.get("/sites")
     def sites(person: Annotated[Person, Depends(require_role(Role.OPERATOR, Role.AUDITOR))]): ...
 
-`public` is for everyone, `FromSite` for requests that a member has signed, `require_role` for
-people who are logged in. What changes something needs the session's CSRF token besides, and nobody
+`public` is for everyone, `FromSite` for requests that a member has signed, `known_node` for its
+Flower node, `require_role` for people who are logged in. What changes something needs the session's CSRF token besides, and nobody
 has to remember that: `require_role` asks for it.
 """
 
@@ -20,6 +20,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from starlette.routing import Mount
 
+from hub_server.federation.known_node import known_node
 from hub_server.registry import Role
 from hub_server.web.sessions import Person, check_csrf, check_same_origin, current_account
 from hub_server.web.signed import Caller, Signed
@@ -118,4 +119,4 @@ def _all(dependant: Dependant) -> Iterator[Dependant]:
 
 
 def _is_rule(call: Any) -> bool:
-    return call is public or isinstance(call, RequireRole | Signed)
+    return call in (public, known_node) or isinstance(call, RequireRole | Signed)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from pixcell_share.errors import HubError, MembershipError
+from pixcell_share.errors import HubError
+from pixcell_share.wire import Refusal
 from site_agent.federation.agent_state import AgentState
 from site_agent.federation.executor import write_program
 from site_agent.federation.introducing import Introduction, introduce
@@ -27,6 +28,8 @@ _MEET_EVERY_S = 60.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _STEADY_S = 120.0
 """After so long the next pause is a short one again."""
+_FOR_GOOD = {Refusal.UNKNOWN_KEY, Refusal.REVOKED}
+"""What no waiting mends; a site that is not admitted yet waits, as one with a wrong clock does."""
 _LAST_WORDS_S = 5.0
 """For the answer that says that the work was stopped."""
 
@@ -64,9 +67,9 @@ class Agent:
                 try:
                     known = introduce(self._home)
                     self._stay(known)
-                except MembershipError:
-                    raise
                 except HubError as error:
+                    if error.reason in _FOR_GOOD:
+                        raise
                     self._state.note("waiting", error.cause)
                     _log.warning("the hub: %s", error.cause)
                 self._pause()
@@ -94,9 +97,9 @@ class Agent:
         """Whether the hub shows another certificate, that its key vouches for."""
         try:
             return introduce(self._home) != known
-        except MembershipError:
-            raise
         except HubError as error:
+            if error.reason in _FOR_GOOD:
+                raise
             _log.warning("the hub: %s", error.cause)
             return False
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from pixcell_share.errors import HubError
 from pixcell_share.files import atomic_write_text
+from pixcell_share.wire import Refusal
 from site_agent.federation.node_key import ensure_node_key
 from site_agent.federation.places import Places
 from site_agent.home import SiteHome
@@ -36,7 +38,14 @@ def introduce(home: SiteHome) -> Introduction:
     places, link = Places(home), HubLink.load(home)
     public = ensure_node_key(places.node_key)
     with HubClient(link, home.load_key(), lambda renewed: renewed.save(home)) as client:
-        client.call("POST", "/federation/node", {"public_key": public})
+        try:
+            client.call("POST", "/federation/node", {"public_key": public})
+        except HubError as error:
+            if error.reason != Refusal.CONFLICT:
+                raise
+            places.node_key.unlink()  # the SuperLink takes no key that was out once
+            public = ensure_node_key(places.node_key)
+            client.call("POST", "/federation/node", {"public_key": public})
     link = HubLink.load(home)
     if link.certificate:
         atomic_write_text(places.hub_certificate, link.certificate)

@@ -119,9 +119,9 @@ def node_key(path: Path) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def until(true: Callable[[], bool]) -> None:
+def until(true: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
     """Wait until something is so."""
-    end_at = time.monotonic() + PATIENCE_S
+    end_at = time.monotonic() + patience_s
     while not true():
         assert time.monotonic() < end_at, "it did not come"
         time.sleep(0.2)

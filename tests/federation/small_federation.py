@@ -123,8 +123,8 @@ def run(*words: object, environment: dict[str, str], seconds: float = 60) -> tup
     """A program to its end, or to the end of patience: code and what it wrote."""
     try:
         done = subprocess.run(
-            [str(word) for word in words], env=environment, timeout=seconds,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=environment["FLWR_HOME"],
+            [str(word) for word in words], env=environment, timeout=seconds, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=environment["FLWR_HOME"],
         )  # fmt: skip
     except subprocess.TimeoutExpired as over:
         return -1, (over.stdout or b"").decode()

@@ -192,9 +192,7 @@ def test_a_wrong_site_toml_is_told_by_a_code(site: Site, work: Recorder) -> None
     assert (said.outcome, said.reason) == (Outcome.FAILED, Reason.SETTINGS) and not work.done
 
 
-def test_a_gpu_that_somebody_holds_is_not_taken(
-    site: Site, work: Recorder, tmp_path: Path
-) -> None:
+def test_a_gpu_that_somebody_holds_is_not_taken(site: Site, work: Recorder, tmp_path: Path) -> None:
     lock = tmp_path / "gpu.lock"
     site.allow(gpu_lock=str(lock))
     with lock.open("a") as file:

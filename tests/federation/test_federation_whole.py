@@ -22,7 +22,8 @@ def test_two_sites_in_flowers_simulation(small: SmallFederation) -> None:
     with served(small.hub.folder) as address:
         for site in small.sites:
             join(small.hub.folder, site, address)
-        [(held, answers)] = hold_rounds(small.hub, small.sites, settings, lambda text: None)
+        [folder] = hold_rounds(small.hub, small.sites, settings, lambda text: None)
+    held, answers = folder.load(), folder.answers()
     assert held.state == "done" and len(held.result["cohorts"]) == 2
     assert [(each.site, each.answer.result["verdict"]) for each in answers] == [
         ("Site 1", "PASS"),

@@ -51,6 +51,9 @@ OPTIONS = {
     "join": {"--fingerprint", "--code", "--no-wait", "--give-up-after", "--home", "--json"},
     "send": {"--no-wait", "--connections", "--give-up-after", "--home", "--json"},
     "rotate-key": {"--give-up-after", "--home", "--json"},
+    "agent": {"--home"},
+    "approve": {"--withdraw", "--home", "--json"},
+    "status": {"--home", "--json"},
 }  # fmt: skip
 
 
