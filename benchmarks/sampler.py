@@ -186,6 +186,11 @@ def rows(bench: Bench, contenders: dict[str, Contender], tiles: int) -> dict[str
     }
 
 
+def _short(found: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """For the screen, so that a run that is cut off has said what it found."""
+    return {name: f"{row['tiles_per_s']}/s, {row['ratio']} times" for name, row in found.items()}
+
+
 def exact(bench: Bench, compiled: bool) -> dict[str, Any]:
     """The peer and ours with equal results: denoising alone, and whole tiles."""
     first = bench.batches[0]
@@ -209,7 +214,7 @@ def exact(bench: Bench, compiled: bool) -> dict[str, Any]:
         bench.turn_by_turn(contenders)
         count = len(first.seeds) * (len(bench.batches) if stage == "tiles" else 1)
         stages[stage] = rows(bench, contenders, count)
-        print(bench.dtype, stage, {name: row["ratio"] for name, row in stages[stage].items()})
+        print(bench.dtype, stage, _short(stages[stage]), flush=True)
     return stages
 
 
@@ -237,7 +242,7 @@ def labelled(bench: Bench, compiled: bool) -> dict[str, Any]:
     found = rows(bench, {"diffusers": peer, **jobs}, len(batch.seeds))
     for name, each in settings.items():
         found[name]["changes_the_result_by_rms"] = difference(bench.latents(each), wanted)
-    print(bench.dtype, "labelled", {name: row["ratio"] for name, row in found.items()})
+    print(bench.dtype, "labelled", _short(found), flush=True)
     return found
 
 
