@@ -9,10 +9,11 @@ from typing import Any
 
 from rich.table import Table
 
+from pixcell_share.checks import Check, exit_code
 from pixcell_share.console import output, print_json
 from pixcell_share.errors import SettingsError
 from site_agent.auditing import AuditOutcome
-from site_agent.doctor import Check, exit_code, print_checks
+from site_agent.doctor import print_checks
 from site_agent.frontier import Frontier
 from site_agent.home import SiteHome
 from site_agent.pipeline import Outcome

@@ -38,10 +38,14 @@ def intake(
     raise typer.Exit(int(not outcome.accepted))
 
 
-def cohorts(home: Home = None, as_json: Json = False) -> None:
-    """List all cohorts, the latest first.
+def cohorts(
+    count: Annotated[int, typer.Option(help="How many of the latest.")] = 50,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """List cohorts, the latest first.
 
-    Example: pixcell-hub cohorts
+    Example: pixcell-hub cohorts --count 500
     """
     from hub_server.home import HubHome
     from hub_server.registry.cohorts import list_cohorts
@@ -50,16 +54,19 @@ def cohorts(home: Home = None, as_json: Json = False) -> None:
     with registry.reading() as session:
         rows = [
             (c.id, c.site.name, c.state.value, c.tiles, c.reason or "", c.created_at)
-            for c in list_cohorts(session)
+            for c in list_cohorts(session, limit=count + 1)
         ]
     registry.close()
+    rows, more = rows[:count], len(rows) > count
     if as_json:
         names = ("cohort", "site", "state", "tiles", "reason")
         found = [dict(zip(names, row[:5], strict=True)) for row in rows]
-        console.print_json({"cohorts": found, "exit_code": 0})
+        console.print_json({"cohorts": found, "more": more, "exit_code": 0})
         return
     shown = [(row[0][:12], *row[1:5], f"{row[5]:%Y-%m-%d %H:%M}") for row in rows]
     show_rows(("cohort", "site", "state", "tiles", "reason", "came (UTC)"), shown, "no cohort yet")
+    if more:
+        console.output().print(f"these are the latest {count}; --count shows more")
 
 
 def cohort(cohort: CohortId, home: Home = None, as_json: Json = False) -> None:

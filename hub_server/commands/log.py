@@ -24,25 +24,35 @@ app = console.application(
 @app.command()
 def show(
     count: Annotated[int, typer.Option(help="How many of the latest acts.")] = 20,
+    about: Annotated[
+        str, typer.Option(help="Only acts about this, such as site, cohort or account.")
+    ] = "",
+    text: Annotated[str, typer.Option(help="Only acts with this in name, actor or subject.")] = "",
+    before: Annotated[int | None, typer.Option(help="Only acts before this number.")] = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Show the latest acts.
+    """Show acts, the latest first.
 
-    Example: pixcell-hub log show --count 50
+    \b
+    pixcell-hub log show --count 50
+    pixcell-hub log show --about site --text "Hospital A"
     """
     from hub_server.home import HubHome
+    from hub_server.log import ActFilter, search
 
-    acts = HubHome.locate(home).log().latest(count)
+    found = search(HubHome.locate(home).log(), ActFilter(about, text), count, before)
     if as_json:
-        found = [{**asdict(act), "time": act.time.isoformat()} for act in acts]
-        console.print_json({"acts": found, "exit_code": 0})
+        acts = [{**asdict(act), "time": act.time.isoformat()} for act in found.acts]
+        console.print_json({"acts": acts, "older_before": found.older, "exit_code": 0})
         return
     rows = [
         (act.sequence, f"{act.time:%Y-%m-%d %H:%M:%S}", act.act, act.actor, act.subject)
-        for act in acts
+        for act in found.acts
     ]
-    show_rows(("", "time (UTC)", "act", "by", "about"), rows, "nothing was done yet")
+    show_rows(("", "time (UTC)", "act", "by", "about"), rows, "no act fits")
+    if found.older is not None:
+        console.output().print(f"older ones: --before {found.older}")
 
 
 @app.command()

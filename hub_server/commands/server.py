@@ -89,9 +89,10 @@ def doctor(home: Home = None, as_json: Json = False) -> None:
     """
     from hub_server.doctor import examine
     from hub_server.home import HubHome
+    from pixcell_share.checks import exit_code
 
     checks = examine(HubHome.locate(home))
-    code = int(any(check.status == "fail" for check in checks))
+    code = exit_code(checks)
     if as_json:
         found = [asdict(check) for check in checks]
         console.print_json({"checks": found, "exit_code": code})

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 from hub_server.intake.reasons import Reason
 from hub_server.intake_settings import IntakeSettings
 from hub_server.registry import Cohort, CohortState
-from hub_server.registry.cohorts import known_tiles, list_cohorts, repeats
+from hub_server.registry.cohorts import shard_digests
+from hub_server.registry.tile_digests import known_tiles, repeats
 from pixcell_share.bundles import Manifest
 from pixcell_share.errors import BundleError, DigestError, FormatError
 
@@ -44,12 +45,9 @@ def check_shards(session: Session, digest: str, manifest: Manifest) -> None:
         DigestError: naming the shard.
     """
     shards = {sha256: name for name, sha256 in manifest.files if name.endswith(".h5")}
-    for cohort in list_cohorts(session, _ENDED):
-        if cohort.id == digest or cohort.manifest is None:
-            continue
-        for known in _shard_digests(cohort.manifest):
-            if known in shards:
-                raise _known_shard(shards[known], cohort)
+    for cohort, state, known in shard_digests(session, digest):
+        if known in shards:
+            raise _known_shard(shards[known], cohort, state)
 
 
 def repeats_of_others(session: Session, digest: str, tiles: Iterable[bytes]) -> dict[str, int]:
@@ -109,18 +107,10 @@ def _known_tiles(cohort: Cohort, own: bool, count: str, limit: float) -> BundleE
     )
 
 
-def _shard_digests(manifest: Mapping[str, object]) -> Iterator[str]:
-    subjects = manifest["subject"]
-    assert isinstance(subjects, list)
-    for subject in subjects:
-        if subject["name"].endswith(".h5"):
-            yield subject["digest"]["sha256"]
-
-
-def _known_shard(name: str, cohort: Cohort) -> BundleError:
-    withdrawn = cohort.state is CohortState.WITHDRAWN
+def _known_shard(name: str, cohort: str, state: CohortState) -> BundleError:
+    withdrawn = state is CohortState.WITHDRAWN
     return DigestError(
-        f"{name} is a shard of the bundle {cohort.id[:16]}, which is {cohort.state}",
+        f"{name} is a shard of the bundle {cohort[:16]}, which is {state}",
         "ask the site for a cohort without what was withdrawn"
         if withdrawn
         else "withdraw that bundle first, if this one is to take its place",

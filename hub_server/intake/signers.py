@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 from hub_server.intake.reasons import Reason
 from hub_server.registry import KeyState, Site, SiteKeyRow, SiteState
 from hub_server.registry.sites import public_key
+from pixcell_share.bundles import skeleton
 from pixcell_share.bundles._codec import MANIFEST_NAME
 from pixcell_share.bundles._envelope import Envelope
-from pixcell_share.bundles._lookalikes import skeleton
 from pixcell_share.errors import FormatError, SignatureError
 
 _NOT_IN_USE = {

@@ -75,4 +75,4 @@ def _mark(intake: Intake, digest: str, actor: str, reason: str) -> None:
 
 def _tombstone(intake: Intake, digest: str) -> Withdrawal:
     with intake.registry.reading() as session:
-        return next(w for w in rows.withdrawals(session) if w.cohort.id == digest)
+        return rows.find_withdrawal(session, digest)

@@ -109,4 +109,4 @@ def _only_cohort(session: Session, site: Site) -> Cohort:
             f"{site.name} has {len(found)} accepted cohorts",
             f"name one by its digest, such as {found[0].id[:12]}",
         )
-    return found[0]
+    return find_cohort(session, found[0].id)

@@ -18,7 +18,7 @@ from hub_server.jobs.heartbeat import Heartbeat
 from hub_server.jobs.hub import KINDS, Hub
 from hub_server.jobs.training import run_training
 from hub_server.registry import Job, JobKind, JobState, jobs
-from pixcell_share.errors import PixcellError, StateError
+from pixcell_share.errors import DatabaseError, PixcellError, StateError
 from pixcell_share.progress import View
 from pixcell_share.training.stopping import StopRequest
 
@@ -66,7 +66,8 @@ class _Work:
         self._stop = StopRequest()
 
     def run(self) -> None:
-        """To its end: done, failed, or back in the queue. What is lost is left as it is."""
+        """To its end: done, failed, or back in the queue, also where the database went away within
+        a unit of work. What is lost is left as it is."""
         try:
             with self._stop, self._heart.beating():
                 self._do()
@@ -74,6 +75,9 @@ class _Work:
             self._release()
             if isinstance(stopped, KeyboardInterrupt):
                 raise
+        except DatabaseError as error:
+            self._fail(error.cause, retry=True)  # what was computed is on the disk
+            raise
         except PixcellError as error:
             if self._fail(error.cause):
                 raise
@@ -100,9 +104,10 @@ class _Work:
         with suppress(StateError), self._hub.registry.session() as session:
             jobs.release(session, self._job.id, self._owner)
 
-    def _fail(self, cause: str) -> bool:
+    def _fail(self, cause: str, *, retry: bool = False) -> bool:
         """Whether the job was this worker's to fail: of one that was lost the error is no news."""
+        lease = self._hub.config.jobs.lease
         with suppress(StateError), self._hub.registry.session() as session:
-            jobs.fail(session, self._job.id, self._owner, cause)
+            jobs.fail(session, self._job.id, self._owner, cause, retry=retry, lease=lease)
             return True
         return False

@@ -14,18 +14,23 @@ from hub_server.log.proofs import (
     prove_inclusion,
     read_proof,
 )
+from hub_server.log.searching import ActFilter, FoundActs, history, search
 from hub_server.log.verifying import VerifiedLog, verify_log
 
 __all__ = [
     "Act",
+    "ActFilter",
     "Checkpoint",
     "ConsistencyProof",
+    "FoundActs",
     "HubLog",
     "InclusionProof",
     "VerifiedLog",
+    "history",
     "prove_consistency",
     "prove_inclusion",
     "read_checkpoint",
     "read_proof",
+    "search",
     "verify_log",
 ]

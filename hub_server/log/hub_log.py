@@ -7,7 +7,7 @@ act ``log.mend`` that says so. Adding an act costs O(log n): the checkpoint hold
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -81,14 +81,22 @@ class HubLog:
         Raises:
             HubLogError: the files are not what this hub wrote.
         """
+        return [read_act(line, number) for number, line in islice(self.lines(before), count)]
+
+    def lines(self, before: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """Number and line of each act, the latest first; `read_act` reads a line.
+
+        Args:
+            before: only acts of a lower sequence number; all, if it is None.
+
+        Raises:
+            HubLogError: the files are not what this hub wrote.
+        """
         with self._files.locked():
             mark = self._mended()
-        acts = (
-            read_act(line, mark.size - place)
-            for place, line in enumerate(self._files.lines_before(mark.length))
-            if before is None or mark.size - place < before
-        )
-        return list(islice(acts, count))
+        for place, line in enumerate(self._files.lines_before(mark.length)):
+            if before is None or mark.size - place < before:
+                yield mark.size - place, line
 
     def _add(
         self, mark: Checkpoint, act: str, actor: str, subject: str, details: Mapping[str, Any]

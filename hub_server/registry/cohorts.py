@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, delete, func, select
+from sqlalchemy.orm import Session, defer, joinedload
 
 from hub_server.registry import lineage
 from hub_server.registry.columns import utc_now
 from hub_server.registry.states import CohortState
-from hub_server.registry.tables import Cohort, CohortModel, Encoder, Site, TileDigest
+from hub_server.registry.tables import Cohort, CohortModel, Encoder, Site
+from hub_server.registry.tile_digests import keep_digests
 from pixcell_share.errors import NotFoundError, StateError
 from pixcell_share.weights import ModelIdentity
 from pixcell_share.wire import Refusal
@@ -35,6 +37,12 @@ TRANSITIONS: Mapping[CohortState, frozenset[CohortState]] = {
 """What may follow each state. A rejected bundle may be sent again: the reason may have been the
 hub's (its disk, a key not admitted yet). A withdrawn one never comes back."""
 
+_STORED = frozenset(CohortState) - {CohortState.REJECTED, CohortState.WITHDRAWN}
+_LATEST_FIRST = (Cohort.created_at.desc(), Cohort.id)
+_IN_A_LIST = (
+    joinedload(Cohort.site),
+    *(defer(column) for column in (Cohort.manifest, Cohort.audit, Cohort.summary)),
+)
 _BEGINNING = re.compile(r"[0-9a-f]{8,64}", re.ASCII)
 """Of a digest: enough digits to name one."""
 
@@ -54,6 +62,20 @@ class Facts:
     def noncommercial(self) -> bool:
         """Whether the terms of any weights forbid commercial use."""
         return any(model.noncommercial for model in self.models)
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a cohort can be chosen by in a long list."""
+
+    id: str
+    site: str
+    """Its name."""
+    state: CohortState
+    classes: frozenset[str]
+    licences: list[str] | None
+    """None where nothing was verified yet."""
+    noncommercial: bool
 
 
 @dataclass(frozen=True)
@@ -111,7 +133,8 @@ def mark_verified(
         session: of the registry.
         digest: the bundle's.
         facts: what it says.
-        tile_digests: one of each tile, for `repeats`; equal ones are kept once.
+        tile_digests: one of each tile, by which other cohorts are compared; equal ones are kept
+            once.
     """
     cohort = _move(_locked(session, digest), CohortState.VERIFIED)
     cohort.key_id, cohort.manifest, cohort.audit = facts.key_id, facts.manifest, facts.audit
@@ -124,7 +147,7 @@ def mark_verified(
         CohortModel(cohort_id=digest, sha256=sha256, role=model.role, name=model.name)
         for sha256, model in models.items()
     )
-    _replace_tile_digests(session, digest, tile_digests)
+    keep_digests(session, digest, tile_digests)
     return cohort
 
 
@@ -155,7 +178,7 @@ def reject(session: Session, digest: str, reason: str, detail: str) -> Cohort:
     """
     cohort = _move(_locked(session, digest), CohortState.REJECTED)
     cohort.reason, cohort.detail = reason, detail
-    _replace_tile_digests(session, digest, ())
+    keep_digests(session, digest, ())
     return cohort
 
 
@@ -176,9 +199,18 @@ def withdraw(session: Session, digest: str, *, by: str, reason: str) -> Withdraw
 
 def withdrawals(session: Session) -> list[Withdrawal]:
     """All tombstones, the latest first."""
-    wanted = select(Cohort).where(Cohort.state == CohortState.WITHDRAWN)
+    wanted = select(Cohort).where(Cohort.state == CohortState.WITHDRAWN).options(*_IN_A_LIST)
     found = session.scalars(wanted.order_by(Cohort.withdrawn_at.desc(), Cohort.id))
     return [_withdrawal(session, cohort) for cohort in found]
+
+
+def find_withdrawal(session: Session, digest: str) -> Withdrawal:
+    """The tombstone of a cohort.
+
+    Raises:
+        NotFoundError: there is no such cohort.
+    """
+    return _withdrawal(session, find_cohort(session, digest))
 
 
 def forget_files(session: Session, digest: str) -> None:
@@ -213,47 +245,77 @@ def find_cohort(session: Session, digest: str) -> Cohort:
 
 
 def list_cohorts(
-    session: Session, states: Collection[CohortState] = tuple(CohortState), site: Site | None = None
+    session: Session,
+    states: Collection[CohortState] = tuple(CohortState),
+    site: Site | None = None,
+    *,
+    since: datetime | None = None,
+    limit: int | None = None,
 ) -> list[Cohort]:
-    """Cohorts in any of ``states``, of one site or all, the latest first."""
-    wanted = select(Cohort).where(Cohort.state.in_(states))
-    if site is not None:
-        wanted = wanted.where(Cohort.site_id == site.id)
-    return list(session.scalars(wanted.order_by(Cohort.created_at.desc(), Cohort.id)))
+    """Cohorts with their sites, the latest first; without manifest, audit, files and summary.
 
-
-def stored_bytes(session: Session, site: Site) -> int:
-    """What a site's cohorts take, for its quota: all but the rejected and the withdrawn."""
-    gone = (CohortState.REJECTED, CohortState.WITHDRAWN)
-    wanted = select(func.coalesce(func.sum(Cohort.bytes), 0))
-    wanted = wanted.where(Cohort.site_id == site.id, Cohort.state.not_in(gone))
-    return int(session.scalar(wanted) or 0)
-
-
-def repeats(session: Session, digest: str, tile_digests: Collection[bytes]) -> dict[str, int]:
-    """How many of these tiles other cohorts have, by cohort.
+    These are read when they are asked for within the unit of work, one query each.
 
     Args:
         session: of the registry.
-        digest: the bundle's, which is left out.
-        tile_digests: of its tiles, each once.
+        states: they are in one of these.
+        site: theirs; None: any.
+        since: their state has not changed before.
+        limit: how many at most; None: all.
     """
-    counts: dict[str, int] = {}
-    for part in _parts(sorted(set(tile_digests))):
-        wanted = (
-            select(TileDigest.cohort_id, func.count())
-            .where(TileDigest.digest.in_(part), TileDigest.cohort_id != digest)
-            .group_by(TileDigest.cohort_id)
+    wanted = select(Cohort).where(Cohort.state.in_(states))
+    if site is not None:
+        wanted = wanted.where(Cohort.site_id == site.id)
+    if since is not None:
+        wanted = wanted.where(Cohort.changed_at >= since)
+    return list(session.scalars(_listed(wanted).limit(limit)))
+
+
+def outlines(
+    session: Session, states: Collection[CohortState] = tuple(CohortState)
+) -> list[Outline]:
+    """What all cohorts in any of ``states`` can be chosen by, the latest first."""
+    columns = (Cohort.id, Site.name, Cohort.state, Cohort.counts, Cohort.licences)
+    wanted = select(*columns, Cohort.noncommercial).join(Site).where(Cohort.state.in_(states))
+    return [
+        Outline(digest, site, state, frozenset(counts or ()), licences, noncommercial)
+        for digest, site, state, counts, licences, noncommercial in session.execute(
+            wanted.order_by(*_LATEST_FIRST)
         )
-        for cohort_id, count in session.execute(wanted):
-            counts[cohort_id] = counts.get(cohort_id, 0) + count
-    return counts
+    ]
 
 
-def known_tiles(session: Session, digest: str) -> int:
-    """How many different tiles of a cohort the registry knows, also of a withdrawn one."""
-    wanted = select(func.count()).where(TileDigest.cohort_id == digest)
+def cohorts_of(session: Session, digests: Sequence[str]) -> list[Cohort]:
+    """These cohorts, as of `list_cohorts`."""
+    return list(session.scalars(_listed(select(Cohort).where(Cohort.id.in_(digests)))))
+
+
+def shard_digests(session: Session, digest: str) -> Iterator[tuple[str, CohortState, str]]:
+    """Cohort, state and SHA-256 of each shard that was ever accepted, but of one bundle.
+
+    Args:
+        session: of the registry; the rows are read as they are asked for.
+        digest: the bundle's.
+    """
+    columns = (Cohort.id, Cohort.state, Cohort.manifest["subject"])
+    ended = (CohortState.ACCEPTED, CohortState.WITHDRAWN)
+    wanted = select(*columns).where(Cohort.state.in_(ended), Cohort.id != digest)
+    for cohort, state, subjects in session.execute(wanted.execution_options(yield_per=100)):
+        for subject in subjects or ():
+            if subject["name"].endswith(".h5"):
+                yield cohort, state, subject["digest"]["sha256"]
+
+
+def stored_bytes(session: Session, site: Site, states: Collection[CohortState] = _STORED) -> int:
+    """What a site's cohorts take, for its quota; by default all but the rejected and withdrawn."""
+    wanted = select(func.coalesce(func.sum(Cohort.bytes), 0))
+    wanted = wanted.where(Cohort.site_id == site.id, Cohort.state.in_(states))
     return int(session.scalar(wanted) or 0)
+
+
+def _listed(wanted: Select[Cohort]) -> Select[Cohort]:
+    options = (*_IN_A_LIST, defer(Cohort.canonical))
+    return wanted.options(*options).order_by(*_LATEST_FIRST)
 
 
 def _locked(session: Session, digest: str) -> Cohort:
@@ -277,15 +339,3 @@ def _move(cohort: Cohort, state: CohortState) -> Cohort:
 def _withdrawal(session: Session, cohort: Cohort) -> Withdrawal:
     encoders = tuple(lineage.trained_on(session, cohort.id))
     return Withdrawal(cohort, cohort.canonical is not None, encoders)
-
-
-def _replace_tile_digests(session: Session, cohort: str, digests: Iterable[bytes]) -> None:
-    session.execute(delete(TileDigest).where(TileDigest.cohort_id == cohort))
-    # In parts: a row as a dict takes far more than its digest.
-    for part in _parts(sorted(set(digests)), 10_000):
-        session.execute(insert(TileDigest), [{"cohort_id": cohort, "digest": d} for d in part])
-
-
-def _parts(digests: list[bytes], size: int = 500) -> Iterable[list[bytes]]:
-    """Below the number of parameters that SQLite takes in one statement."""
-    return (digests[start : start + size] for start in range(0, len(digests), size))

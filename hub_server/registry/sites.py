@@ -25,8 +25,7 @@ from sqlalchemy.orm import Session
 from hub_server.registry.columns import utc_now
 from hub_server.registry.states import KeyState, SiteState
 from hub_server.registry.tables import Invite, Site, SiteKeyRow
-from pixcell_share.bundles import PublicKey, check_name
-from pixcell_share.bundles._lookalikes import skeleton
+from pixcell_share.bundles import PublicKey, check_name, skeleton
 from pixcell_share.bundles.keys import parse_public_key
 from pixcell_share.errors import MembershipError, NotFoundError, StateError
 from pixcell_share.wire import Refusal

@@ -60,8 +60,7 @@ def stored_bytes(hub: HubState, caller: Caller) -> int:
     """What the site's cohorts take; those still in the intake count as uploads."""
     with hub.registry.reading() as session:
         site = session.get_one(Site, caller.site_id)
-        accepted = cohorts.list_cohorts(session, (CohortState.ACCEPTED,), site)
-        return sum(cohort.bytes for cohort in accepted)
+        return cohorts.stored_bytes(session, site, (CohortState.ACCEPTED,))
 
 
 def finish_upload(hub: HubState, caller: Caller, upload: Upload) -> CohortStatus:
@@ -100,4 +99,4 @@ def finish_upload(hub: HubState, caller: Caller, upload: Upload) -> CohortStatus
 def in_intake(hub: HubState) -> set[str]:
     """Digests of the bundles whose uploads the intake still needs."""
     with hub.registry.reading() as session:
-        return {cohort.id for cohort in cohorts.list_cohorts(session, IN_INTAKE)}
+        return {outline.id for outline in cohorts.outlines(session, IN_INTAKE)}

@@ -3,6 +3,7 @@
 The format is described in ``docs/formats.md``.
 """
 
+from pixcell_share.bundles._lookalikes import skeleton
 from pixcell_share.bundles.audit import AuditResult, AuditTest, Verdict
 from pixcell_share.bundles.cohort import Cohort, GenerationSettings, Manifest, Shard, check_name
 from pixcell_share.bundles.faults import Fault
@@ -41,6 +42,7 @@ __all__ = [
     "load_public_key",
     "opened_bundle",
     "shuffled_order",
+    "skeleton",
     "verify_bundle",
     "write_bundle",
 ]

@@ -14,14 +14,13 @@ from packaging.requirements import Requirement
 from rich.text import Text
 
 from pixcell_share.bundles import SiteKey
+from pixcell_share.checks import Check, fail, ok, warn
 from pixcell_share.console import output
 from pixcell_share.errors import PixcellError
-from site_agent.doctor.findings import Check, DoctorSettings, fail, ok, warn
+from site_agent.doctor.settings import DoctorSettings
 from site_agent.doctor.slides import examine_disk, examine_slides, nearest_folder
 from site_agent.doctor.weights import examine_weights
 from site_agent.home import SiteHome
-
-__all__ = ["Check", "DoctorSettings", "exit_code", "print_checks", "run_doctor"]
 
 _GPU_GIB = 10.0  # PixCell-256, the SD3 VAE and UNI2-h in float32 take 6 GiB, a batch the rest
 _RAM_GIB = 8.0  # the same weights pass through the main memory
@@ -40,11 +39,6 @@ def run_doctor(settings: DoctorSettings) -> list[Check]:
         examine_out(settings.out),
         *examine_home(SiteHome(settings.home)),
     ]
-
-
-def exit_code(checks: Sequence[Check]) -> int:
-    """1 if anything would fail, else 0."""
-    return int(any(check.status == "fail" for check in checks))
 
 
 def print_checks(checks: Sequence[Check]) -> None:

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from pixcell_share.checks import Check, fail, ok, warn
 from pixcell_share.errors import PixcellError, SlideError
 from pixcell_share.slides import (
     PictureStrip,
@@ -15,7 +16,7 @@ from pixcell_share.slides import (
     open_slide,
     unlisted_slides,
 )
-from site_agent.doctor.findings import Check, DoctorSettings, fail, ok, warn
+from site_agent.doctor.settings import DoctorSettings
 
 __all__ = ["examine_disk", "examine_slides"]
 

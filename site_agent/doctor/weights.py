@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pixcell_share.checks import Check, fail, ok, warn
 from pixcell_share.encoders import EncoderSpec, LoadRequest, encoder_spec
 from pixcell_share.encoders.nano import NANO_FOLDER
 from pixcell_share.encoders.remote_code import RemoteCodeSource
@@ -22,7 +23,7 @@ from pixcell_share.weights import (
     is_repo_id,
     offline,
 )
-from site_agent.doctor.findings import Check, DoctorSettings, fail, ok, warn
+from site_agent.doctor.settings import DoctorSettings
 
 __all__ = ["examine_weights"]
 

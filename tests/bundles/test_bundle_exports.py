@@ -29,6 +29,7 @@ def test_exports_are_pinned() -> None:
         "load_public_key",
         "opened_bundle",
         "shuffled_order",
+        "skeleton",
         "verify_bundle",
         "write_bundle",
     ]

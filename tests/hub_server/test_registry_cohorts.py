@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from hub_server.registry import Cohort, CohortState, Registry, cohorts
+from hub_server.registry import Cohort, CohortState, Registry, cohorts, tile_digests
+from hub_server.registry.columns import utc_now
 from hub_server.registry.tables import TileDigest
 from pixcell_share.errors import NotFoundError, StateError
 from pixcell_share.wire import Refusal
@@ -138,14 +139,14 @@ def test_repeats_are_counted_by_cohort(registry: Registry) -> None:
             cohorts.quarantine(session, digest(letter))
             cohorts.mark_verified(session, digest(letter), facts(), own)
     with registry.reading() as session:
-        assert cohorts.repeats(session, digest("c"), tiles) == {A: 1200, digest("b"): 200}
-        assert cohorts.repeats(session, A, tiles) == {digest("b"): 200}
-        assert cohorts.repeats(session, A, []) == {}
+        assert tile_digests.repeats(session, digest("c"), tiles) == {A: 1200, digest("b"): 200}
+        assert tile_digests.repeats(session, A, tiles) == {digest("b"): 200}
+        assert tile_digests.repeats(session, A, []) == {}
     with registry.session() as session:
         cohorts.withdraw(session, digest("b"), by="hub", reason="x")
     with registry.reading() as session:
-        assert cohorts.repeats(session, A, tiles) == {digest("b"): 200}
-        assert cohorts.known_tiles(session, digest("b")) == 200
+        assert tile_digests.repeats(session, A, tiles) == {digest("b"): 200}
+        assert tile_digests.known_tiles(session, digest("b")) == 200
 
 
 def test_a_withdrawn_cohort_leaves_a_tombstone(registry: Registry) -> None:
@@ -199,6 +200,8 @@ def test_cohorts_are_listed_by_state_and_site(registry: Registry) -> None:
             return {cohort.id for cohort in cohorts.list_cohorts(session, **words)}
 
     assert listed() == {A, digest("b")}
+    assert listed(limit=1) == {digest("b")}, "the latest"
+    assert listed(since=utc_now()) == set()
     assert listed(states=[CohortState.ACCEPTED]) == {A}
     assert listed(site=other) == {digest("b")}
 
@@ -214,3 +217,19 @@ def test_a_cohort_is_found_by_eight_digits_that_are_its_own(
         cohorts.receive(session, "bbbbbbbb" + "1" * 56, site, 1)
     with pytest.raises(NotFoundError), sqlite_registry.reading() as session:
         cohorts.find_cohort(session, wanted)
+
+
+def test_a_long_list_does_not_bring_what_is_large(registry: Registry) -> None:
+    with registry.session() as session:
+        accepted(session, a_site(session), "a")
+    with registry.reading() as session:
+        (listed,) = cohorts.list_cohorts(session)
+    assert not {"manifest", "audit", "canonical", "summary"} & vars(listed).keys()
+    assert (listed.site.name, listed.tiles) == ("Köln", 12)
+    with registry.reading() as session:
+        (listed,) = cohorts.list_cohorts(session)
+        assert cohorts.find_cohort(session, A).canonical, "asked for, it comes"
+        (outline,) = cohorts.outlines(session)
+        assert (outline.site, outline.classes) == (listed.site.name, set(listed.counts or {}))
+        assert [each.id for each in cohorts.cohorts_of(session, [outline.id])] == [A]
+        assert list(cohorts.shard_digests(session, A)) == []

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from site_agent.doctor import Check, DoctorSettings, exit_code, print_checks, run_doctor
+from pixcell_share.checks import Check, exit_code
+from site_agent.doctor import DoctorSettings, print_checks, run_doctor
 from site_agent.doctor.examine import examine_versions
 from site_agent.doctor.slides import examine_disk
 from site_agent.home import SiteHome

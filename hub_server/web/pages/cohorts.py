@@ -10,10 +10,11 @@ from sqlalchemy.orm import Session
 
 from hub_server.acts import Acts
 from hub_server.intake import Reason
-from hub_server.registry import Cohort, CohortState, cohorts, lineage, sites
+from hub_server.log import history
+from hub_server.registry import Cohort, CohortState, cohorts, lineage
+from hub_server.registry.cohorts import Outline
 from hub_server.web.audit_view import audit_view
 from hub_server.web.cohort_view import cohort_view
-from hub_server.web.history import history_of
 from hub_server.web.notes import Note
 from hub_server.web.pages._forms import Words, submit
 from hub_server.web.pages._paging import pages_of
@@ -41,26 +42,30 @@ def listed(
     part: int = 1,
 ) -> Response:
     """All cohorts that somebody may see, by site, state, class and licence."""
+    seen_states = tuple(CohortState) if reads_all(person) else (CohortState.ACCEPTED,)
     with hub_of(request).registry.reading() as session:
-        seen = _visible(session, person)
-        shown = [
-            cohort
-            for cohort in seen
-            if site in ("", cohort.site.name)
-            and state in ("", cohort.state)
-            and (not tissue or tissue in (cohort.counts or {}))
-            and _has_terms(cohort, terms)
+        seen = cohorts.outlines(session, seen_states)
+        fitting = [
+            each.id
+            for each in seen
+            if site in ("", each.site)
+            and state in ("", each.state)
+            and (not tissue or tissue in each.classes)
+            and _has_terms(each, terms)
         ]
+        shown = pages_of(fitting, part, request)
+        rows = cohorts.cohorts_of(session, shown.items)
     return page(
         request,
         person,
         "cohorts.html",
-        part=pages_of(shown, part, request),
+        part=shown,
+        rows=rows,
         chosen={"site": site, "state": state, "tissue": tissue, "terms": terms},
-        sites=sorted({cohort.site.name for cohort in seen}),
+        sites=sorted({each.site for each in seen}),
         states=[state.value for state in CohortState] if reads_all(person) else [],
-        class_names=sorted({name for cohort in seen for name in cohort.counts or {}}),
-        licence_names=sorted({name for cohort in seen for name in cohort.licences or []}),
+        class_names=sorted({name for each in seen for name in each.classes}),
+        licence_names=sorted({name for each in seen for name in each.licences or []}),
         total=len(seen),
     )
 
@@ -84,7 +89,7 @@ def one(request: Request, person: Anybody, digest: Digest) -> Response:
         reason=reason,
         encoders=encoders,
         direct=direct,
-        history=history_of(hub.log, cohort) if reads_all(person) else [],
+        history=history(hub.log, cohort.id) if reads_all(person) else [],
         may_withdraw=cohort.state not in _OVER,
     )
 
@@ -132,16 +137,6 @@ async def withdraw(request: Request, person: Operator, digest: Digest, reason: W
     return await submit(request, person, work, back, form="withdraw", values={"reason": reason})
 
 
-def _visible(session: Session, person: Person) -> list[Cohort]:
-    """With their sites, the latest first."""
-    states = tuple(CohortState) if reads_all(person) else (CohortState.ACCEPTED,)
-    found = cohorts.list_cohorts(session, states)
-    sites.list_sites(session)  # one query, instead of one for each cohort
-    for cohort in found:
-        _ = cohort.site
-    return found
-
-
 def _found(session: Session, person: Person, digest: str) -> Cohort:
     """The cohort with its site; one that somebody may not see is not there."""
     cohort = cohorts.find_cohort(session, digest)
@@ -151,7 +146,7 @@ def _found(session: Session, person: Person, digest: str) -> Cohort:
     return cohort
 
 
-def _has_terms(cohort: Cohort, terms: str) -> bool:
+def _has_terms(each: Outline, terms: str) -> bool:
     if terms == "commercial":
-        return cohort.licences is not None and not cohort.noncommercial
-    return not terms or terms in (cohort.licences or [])
+        return each.licences is not None and not each.noncommercial
+    return not terms or terms in (each.licences or [])

@@ -57,16 +57,13 @@ def home(request: Request, person: Anybody) -> Response:
     kinds = shown_kinds(person)
     with hub.registry.reading() as session:
         board = leaderboard(session)
-        accepted = cohorts.list_cohorts(session, (CohortState.ACCEPTED,))[:_FEW]
-        for cohort in accepted:
-            _ = cohort.site
         return page(
             request,
             person,
             "home.html",
             waiting=_waiting(session) if reads_all(person) else None,
             running=jobs.list_jobs(session, (JobState.RUNNING, JobState.QUEUED), kinds),
-            accepted=accepted,
+            accepted=cohorts.list_cohorts(session, (CohortState.ACCEPTED,), limit=_FEW),
             totals=_totals(session),
             board=board,
             best=board.rows[:_FEW],
@@ -75,12 +72,11 @@ def home(request: Request, person: Anybody) -> Response:
 
 def _waiting(session: Session) -> Waiting:
     since = utc_now() - _RECENT
-    rejected = cohorts.list_cohorts(session, (CohortState.REJECTED,))
     failed = jobs.list_jobs(session, (JobState.FAILED,), tuple(JobKind))
     return Waiting(
         sites=[s for s in sites.list_sites(session) if s.status is SiteState.PENDING],
         cohorts=cohorts.list_cohorts(session, _IN_INTAKE),
-        rejected=[cohort for cohort in rejected if cohort.changed_at >= since],
+        rejected=cohorts.list_cohorts(session, (CohortState.REJECTED,), since=since),
         failed=[job for job in failed if job.ended_at is not None and job.ended_at >= since],
     )
 

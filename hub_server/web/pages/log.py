@@ -8,8 +8,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from hub_server.log import read_checkpoint
-from hub_server.web.history import acts_of
+from hub_server.log import ActFilter, read_checkpoint, search
 from hub_server.web.log_copy import open_copy
 from hub_server.web.pages._render import page
 from hub_server.web.pages._rules import Choice, Reader
@@ -32,26 +31,15 @@ def listed(
 ) -> Response:
     """Acts, the latest first, by what they are about and by a word in them."""
     hub = hub_of(request)
-    wanted = text.strip().casefold()
-    acts = acts_of(
-        hub.log,
-        lambda act: (
-            (not about or act.act.startswith(f"{about}."))
-            and (not wanted or wanted in f"{act.act} {act.actor} {act.subject}".casefold())
-        ),
-        _COUNT,
-        before,
-    )
-    older = ""
-    if len(acts) == _COUNT and acts[-1].sequence > 1:
-        older = f"?{urlencode({'about': about, 'text': text, 'before': acts[-1].sequence})}"
+    found = search(hub.log, ActFilter(about, text), _COUNT, before)
+    older = {"about": about, "text": text, "before": found.older}
     return page(
         request,
         person,
         "log.html",
-        acts=acts,
+        found=found,
         mark=read_checkpoint(hub.log.checkpoint(), hub.key.public),
-        older=older,
+        older=f"?{urlencode(older)}" if found.older else "",
         later=before is not None,
         chosen={"about": about, "text": text},
         things=THINGS,

@@ -16,7 +16,6 @@ router = APIRouter(include_in_schema=False)
 _FAULTS = {
     "wrong": "The name or the password is wrong.",
     "often": "There were too many tries. Wait ten minutes, then try again.",
-    "oidc": "Your institution knows you, and this hub has no account for you. Ask its operator.",
 }
 
 

@@ -17,6 +17,7 @@ from hub_server.web.state import hub_of
 from pixcell_share.errors import NotFoundError
 
 router = APIRouter(prefix="/sites", include_in_schema=False)
+_FEW = 50
 Id = Annotated[str, Path(max_length=64)]
 
 
@@ -50,7 +51,7 @@ def one(request: Request, person: Reader, site_id: Id) -> Response:
         if site is None:
             raise NotFoundError("there is no such site", "see the list of sites")
         keys, key = list(site.keys), _pending(site)
-        sent = cohorts.list_cohorts(session, site=site)
+        sent = cohorts.list_cohorts(session, site=site, limit=_FEW + 1)
     return page(
         request,
         person,
@@ -58,7 +59,8 @@ def one(request: Request, person: Reader, site_id: Id) -> Response:
         site=site,
         keys=keys,
         key=key,
-        sent=sent,
+        sent=sent[:_FEW],
+        more=len(sent) > _FEW,
         revocable=[row for row in keys if row.status in (KeyState.ACTIVE, KeyState.RETIRED)],
         may_revoke=site.status is not SiteState.REVOKED,
     )

@@ -17,8 +17,6 @@ def listed(request: Request, person: Reader) -> Response:
     """All tombstones, the latest first."""
     with hub_of(request).registry.reading() as session:
         found = cohorts.withdrawals(session)
-        for withdrawal in found:
-            _ = withdrawal.cohort.site
         direct = {
             (w.cohort.id, encoder.id)
             for w in found

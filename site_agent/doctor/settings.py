@@ -1,27 +1,9 @@
-"""What the doctor is asked, and what it finds."""
+"""What the doctor is asked."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-__all__ = ["Check", "DoctorSettings", "Status", "fail", "ok", "warn"]
-
-Status = Literal["ok", "warn", "fail"]
-
-
-@dataclass(frozen=True)
-class Check:
-    """One finding."""
-
-    name: str
-    status: Status
-    """``fail`` stops a run or leaves a slide out; ``warn`` does neither."""
-    detail: str
-    """What was found."""
-    remedy: str = ""
-    """What to do about it; empty where all is well."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,18 +43,3 @@ class DoctorSettings:
     def encoder_name(self) -> str:
         """The encoder that would condition the generator."""
         return self.encoder or ("nano" if self.model == "nano" else "uni2h")
-
-
-def ok(name: str, detail: str) -> Check:
-    """All is well."""
-    return Check(name, "ok", detail)
-
-
-def warn(name: str, detail: str, remedy: str) -> Check:
-    """The run would go through, but a person should know."""
-    return Check(name, "warn", detail, remedy)
-
-
-def fail(name: str, detail: str, remedy: str) -> Check:
-    """The run would stop here, or leave something out."""
-    return Check(name, "fail", detail, remedy)
