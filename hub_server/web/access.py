@@ -6,8 +6,8 @@ A rule is a dependency::
     def sites(person: Annotated[Person, Depends(require_role(Role.OPERATOR, Role.AUDITOR))]): ...
 
 `public` is for everyone, `FromSite` for requests that a member has signed, `known_node` for its
-Flower node, `require_role` for people who are logged in. What changes something needs the session's CSRF token besides, and nobody
-has to remember that: `require_role` asks for it.
+Flower node, `require_role` for people who are logged in. What changes something needs the session's
+CSRF token besides, and nobody has to remember that: `require_role` asks for it.
 """
 
 from __future__ import annotations
