@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from hypothesis import given
 from hypothesis import strategies as some
+from safetensors.numpy import save
 
 from pixcell_share.bundles import SiteKey
 from pixcell_share.federation import (
@@ -98,12 +100,29 @@ def test_arrays_travel_and_their_digest_knows_each_number() -> None:
     assert arrays_digest({}) == ""
 
 
+def test_all_arrays_are_one_object_of_flower_and_hardly_more_than_their_bytes() -> None:
+    chance = np.random.default_rng(0)
+    arrays = {f"a{n}": chance.normal(size=(16, 64)).astype(np.float32) for n in range(100)}
+    content = pack(Sealed(b"{}", "signer", b"signature"), arrays)
+    objects = get_all_nested_objects(content)
+    sent = sum(len(each.deflate()) for each in objects.values())
+    assert len(objects) == 5 and sent < 1.03 * sum(array.nbytes for array in arrays.values())
+    turned = {"a": arrays["a0"].T}
+    _, came = unpack(pack(Sealed(b"{}", "signer", b"signature"), turned))
+    np.testing.assert_array_equal(came["a"], turned["a"])
+
+
 def test_a_message_of_another_form_is_none_of_ours() -> None:
     good = pack(Sealed(b"{}", "signer", b"signature"))
     text = RecordDict({"sealed": ConfigRecord({"payload": "x", "signer": "y", "signature": "z"})})
-    letters = RecordDict(dict(good))
-    letters["arrays"] = ArrayRecord({"a": Array(np.array(["pickled"]))})
-    for content in (RecordDict(), text, letters):
+    pickled = ArrayRecord({"safetensors": Array(np.array(["pickled"]))})
+    other_name = ArrayRecord({"a": Array(np.zeros(3, np.float32))})
+    yes = save({"a": np.array([True])})
+    no_numbers = ArrayRecord({"safetensors": Array("uint8", (len(yes),), "safetensors", yes)})
+    forms = [RecordDict(), text]
+    for record in (pickled, other_name, no_numbers):
+        forms.append(RecordDict({**good, "arrays": record}))
+    for content in forms:
         with pytest.raises(SealError):
             unpack(content)
 
