@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from pixcell_share.federation.processes import write_secret
 from pixcell_share.files import atomic_write_bytes
 
 _LIFETIME = timedelta(days=397)
@@ -54,13 +55,6 @@ def ensure_certificate(folder: Path) -> None:
     write_secret(folder / "server.key", pem)
     atomic_write_bytes(folder / "ca.crt", authority.public_bytes(serialization.Encoding.PEM))
     atomic_write_bytes(server, certificate.public_bytes(serialization.Encoding.PEM))
-
-
-def write_secret(path: Path, content: bytes) -> None:
-    """Write a file that only its owner reads."""
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600)
-    path.write_bytes(content)
 
 
 def _builder(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
-import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +14,14 @@ from pathlib import Path
 import httpx
 
 from hub_server.federation.executor import write_programs
-from hub_server.federation.link_tls import ensure_certificate, write_secret
+from hub_server.federation.link_tls import ensure_certificate
 from hub_server.federation.places import Places
 from pixcell_share.errors import PixcellError
 from pixcell_share.federation.environment import prepare, quiet_environment
+from pixcell_share.federation.processes import free_port, started, write_secret
 from pixcell_share.files import atomic_write_text
 
 _START_S = 60.0
-_STOP_S = 10.0
 
 
 class SuperLinkError(PixcellError):
@@ -115,36 +113,6 @@ def deployed(places: Places) -> Iterator[SuperLink]:
                 places.address.unlink(missing_ok=True)
 
 
-@contextmanager
-def started(
-    words: Sequence[str], environment: dict[str, str], log: Path
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A process with its children in a group of their own, ended with the block."""
-    with log.open("ab") as file:
-        process = subprocess.Popen(
-            words, env=environment, stdout=file, stderr=file, stdin=subprocess.DEVNULL,
-            start_new_session=True, cwd=log.parent,
-        )  # fmt: skip
-    try:
-        yield process
-    finally:
-        end(process)
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Ask a process and its children to end; after a while, make them."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(_STOP_S)
-    except subprocess.TimeoutExpired:
-        pass
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
 def await_healthy(
     url: str, process: subprocess.Popen[bytes], authority: Path | None = None
 ) -> None:
@@ -161,10 +129,3 @@ def await_healthy(
                 return
         time.sleep(0.2)
     raise SuperLinkError("Flower's SuperLink did not start", "look into federation/superlink.log")
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody uses at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from hub_server.log.act import MAX_LINE_BYTES
 from pixcell_share.errors import HubLogError
-from pixcell_share.files import atomic_path, storage_errors
+from pixcell_share.files import atomic_path, exclusive, storage_errors
 
 
 class LogFiles:
@@ -32,14 +32,8 @@ class LogFiles:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Wait for others, in this process or another, then keep them out."""
-        with storage_errors(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with exclusive(self.folder / "lock"):
             yield
-        finally:
-            os.close(descriptor)
 
     @contextmanager
     def shared(self) -> Iterator[None]:

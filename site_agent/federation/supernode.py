@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
-import socket
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pixcell_share.federation.environment import prepare, quiet_environment
+from pixcell_share.federation.processes import free_port, started, write_secret
 from site_agent.federation.introducing import Introduction
 from site_agent.federation.places import Places
 
-_STOP_S = 10.0
 _TAIL = 4096
 
 
@@ -65,10 +63,8 @@ def running(places: Places, known: Introduction) -> Iterator[SuperNode]:
         known: where the hub is, and what it shows.
     """
     secret = places.folder / "superexec.secret"
-    secret.unlink(missing_ok=True)
-    secret.touch(mode=0o600)
-    secret.write_bytes(secrets.token_bytes(32))
-    port = _free_port()
+    write_secret(secret, secrets.token_bytes(32))
+    port = free_port()
     trust = ["--root-certificates", str(places.hub_certificate)] if known.certificate else []
     node = [
         "flower-supernode", "--superlink", known.address, *trust,
@@ -84,34 +80,7 @@ def running(places: Places, known: Introduction) -> Iterator[SuperNode]:
     environment["PATH"] = os.pathsep.join((str(places.programs.resolve()), environment["PATH"]))
     log = places.folder / "supernode.log"
     began = log.stat().st_size if log.exists() else 0
-    with _started(node, environment, log) as process:
+    with started(node, environment, log) as process:
         words = [*executor, "--parent-pid", str(process.pid)]
-        with _started(words, environment, places.folder / "superexec.log") as second:
+        with started(words, environment, places.folder / "superexec.log") as second:
             yield SuperNode(process, second, log, began)
-
-
-@contextmanager
-def _started(
-    words: Sequence[str], environment: dict[str, str], log: Path
-) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("ab") as file:
-        process = subprocess.Popen(
-            words, env=environment, stdout=file, stderr=file, stdin=subprocess.DEVNULL,
-            start_new_session=True, cwd=log.parent,
-        )  # fmt: skip
-    try:
-        yield process
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_STOP_S)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -13,7 +13,6 @@ removed, since nothing was signed on it.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from pathlib import Path
 
 from pixcell_share.bundles import PublicKey, SiteKey
 from pixcell_share.errors import LedgerError
-from pixcell_share.files import canonical_json, storage_errors
+from pixcell_share.files import canonical_json, exclusive, storage_errors
 from pixcell_share.privacy.ledger.entry import (
     HEAD_DOMAIN,
     REMEDY,
@@ -78,14 +77,8 @@ class LedgerFiles:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Wait for other processes, then keep them out."""
-        with storage_errors(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(self._folder / "ledger.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with exclusive(self._folder / "ledger.lock"):
             yield
-        finally:
-            os.close(descriptor)
 
     def read(self) -> Stored:
         """All entries, after mending what a crash left. Call it under `locked`.
