@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -61,5 +62,12 @@ class Nodes:
         node = self._asked.get(message.metadata.reply_to_message_id, 0)
         if not for_good:
             self._lost.add(node)
-        names = {found.node_id: found.name for found in self._grid.get_nodes()}
-        return str(names.get(node) or f"node {node}")
+        return self._names([node])[0]
+
+    def unanswered(self) -> list[str]:
+        """Names of the sites whose answers are still to come."""
+        return self._names([self._asked[number] for number in self.waiting])
+
+    def _names(self, nodes: Iterable[int]) -> list[str]:
+        known = {found.node_id: found.name for found in self._grid.get_nodes()}
+        return [str(known.get(node) or f"node {node}") for node in nodes]

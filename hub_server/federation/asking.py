@@ -21,7 +21,9 @@ from pixcell_share.federation.records import Arrays, arrays_digest, pack, unpack
 _log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 1.0
 NO_ANSWER = "no_answer"
-"""Of a node that was asked and is gone, or whose app ended."""
+"""Of a node that was asked and is gone, whose app ended, or that took too long."""
+UNSIGNED = "unsigned"
+"""Of a node whose answer is not signed by a member's key."""
 UNAPPROVED = "unapproved"
 """Of a node that does not start our app, as `site_agent.federation.executor` says it."""
 
@@ -71,6 +73,8 @@ class Asking:
             if self._enough(step, nodes, now - last):
                 break
             time.sleep(_LOOK_EVERY_S)
+        for name in nodes.unanswered():
+            self.folder.note_silent(name, NO_ANSWER)
         return self.folder.answers(step)
 
     def _enough(self, step: int, nodes: Nodes, quiet_s: float) -> bool:
@@ -93,7 +97,9 @@ class Asking:
             site = self.site_of(sealed.key_id)
             answer = Answer.of(sealed.open("answer", sealed.key_id))
         except (SealError, MembershipError, ValueError):
-            _log.warning("an answer was not signed by a member")
+            name = nodes.failed(message, for_good=True)
+            self.folder.note_silent(name, UNSIGNED)
+            _log.warning("an answer of %s was not signed by a member", name)
             return
         if (answer.request_sha256, answer.step) != (request.sha256, nodes.step):
             _log.warning("an answer of %s belongs to another request", site)
