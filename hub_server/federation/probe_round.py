@@ -11,7 +11,7 @@ from hub_server.federation.asking import Asking
 from hub_server.federation.combining import combine
 from hub_server.federation.kept_arrays import answer_of, keep_start, start_of
 from hub_server.federation.rounds import Heard
-from pixcell_share.federation import Outcome
+from pixcell_share.federation import Answer, Outcome, Reason
 from pixcell_share.federation.encoder_asks import PROBE, ProbeAsk
 from pixcell_share.ssl import ARCHITECTURES
 
@@ -28,9 +28,11 @@ def conduct(asking: Asking) -> Mapping[str, Any]:
     weight = np.zeros((len(ask.labels), width), np.float32)
     probe = {PROBE + "weight": weight, PROBE + "bias": weight[:, 0].copy()}
     steps: list[dict[str, Any]] = []
+    lacking = True
     for step in range(ask.rounds + 1):
-        # The encoder goes along once; sites keep their embeddings for the round.
-        heard = asking.ask(step, {**probe, **(start if step == 0 else {})})
+        # Sites keep their embeddings for the round; who was away when the encoder came says so.
+        heard = asking.ask(step, {**probe, **(start if lacking else {})})
+        lacking = any(_lacks_encoder(each.answer) for each in heard)
         took_part = [each for each in heard if each.answer.outcome is Outcome.DONE]
         steps.append({each.site: dict(each.answer.result) for each in took_part})
         updates = {each.site: answer_of(folder, step, each.site) for each in took_part}
@@ -41,6 +43,10 @@ def conduct(asking: Asking) -> Mapping[str, Any]:
         probe = dict(combine("fedavg", [updates[site] for site in good], weights))
     keep_start(folder / "probe", probe)
     return {"classes": list(ask.labels), "exchanges": steps}
+
+
+def _lacks_encoder(answer: Answer) -> bool:
+    return answer.outcome is Outcome.REFUSED and answer.reason is Reason.WEIGHTS
 
 
 def _fits(found: Mapping[str, Any], probe: Mapping[str, Any]) -> bool:

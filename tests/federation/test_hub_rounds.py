@@ -236,12 +236,17 @@ def encoder() -> Arrays:
     return {name: value.numpy() for name, value in state.items()}
 
 
-def test_an_encoder_is_judged_and_a_probe_is_trained_at_two_sites(
-    site: MakeSite, encoder: Arrays, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Enough tiles for figures."""
     folder = draw_own_tiles(tmp_path_factory.mktemp("more") / "tiles", 36, 6)
-    own = {"tiles": str(folder), "table": str(folder / "tiles.csv")}
-    grid = federation(site, own, {**own, "rounds": ["encoder"]})
+    return {"tiles": str(folder), "table": str(folder / "tiles.csv")}
+
+
+def test_an_encoder_is_judged_and_a_probe_is_trained_at_two_sites(
+    site: MakeSite, encoder: Arrays, many: dict[str, str], tmp_path: Path
+) -> None:
+    grid = federation(site, many, {**many, "rounds": ["encoder"]})
     arrays = {ENCODER + name: value for name, value in encoder.items()}
     ask = {"encoder_sha256": arrays_digest(encoder), "classes": "coarse,fine,stripes"}
     judged = encoder_round.conduct(asking(grid, tmp_path / "e", RoundKind.ENCODER, ask, arrays))
@@ -253,6 +258,28 @@ def test_an_encoder_is_judged_and_a_probe_is_trained_at_two_sites(
     assert [list(each) for each in trained["exchanges"]] == [["site 1"]] * 4
     losses = [each["site 1"]["loss"] for each in trained["exchanges"]]
     assert losses[-1] < losses[0]  # how much depends on the patients that the site's key keeps back
+
+
+class Late(InProcess):
+    """Node 2 comes in the second step."""
+
+    def get_node_ids(self) -> Iterable[int]:
+        return list(self.homes) if len(self.bytes_sent) > 1 else [1]
+
+
+@pytest.mark.slow
+def test_a_site_that_missed_the_encoder_gets_it_again(
+    site: MakeSite, encoder: Arrays, many: dict[str, str], tmp_path: Path
+) -> None:
+    known = federation(site, many, many)
+    arrays = {ENCODER + name: value for name, value in encoder.items()}
+    ask = {"encoder_sha256": arrays_digest(encoder), "classes": "coarse,fine,stripes"}
+    grid = Late(known.homes, known.hub)
+    asked = asking(
+        grid, tmp_path / "p", RoundKind.PROBE, {**ask, "rounds": 2, "steps": 1}, arrays, expected=2
+    )
+    took_part = [list(each) for each in probe_round.conduct(asked)["exchanges"]]
+    assert took_part == [["site 1"], ["site 1"], ["site 1", "site 2"]]
 
 
 @pytest.mark.parametrize("strategy", ["median", "trimmed"])
