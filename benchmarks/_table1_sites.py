@@ -6,6 +6,7 @@ The commands are the ones that a data manager types, in a process of their own.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 
 _PROGRAM = (sys.executable, "-c", "from site_agent.cli import main; main()")
 _NOT_RELEASED = 4
+_LIMITS = re.compile(r"^(retrieval_excess|linkage_residual) = .*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,14 @@ class CohortSettings:
     """Real tiles of a group that condition one synthetic tile each."""
     steps: int = 10
     """Of the sampler; the default of `pixcell-site` is 20."""
+    mix: int = 5
+    """Patients behind each synthetic tile: with one, linkage finds a third of the groups again."""
     model: str = "nano"
     """The generator, as ``--model`` takes it."""
     encoder: str = "nano"
     """The encoder that conditions."""
+    lifted: bool = False
+    """Whether cohorts are kept that a site's usual limits of linkage and retrieval refuse."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +56,23 @@ def make_cohort(site: str, tiles: Path, work: Path, settings: CohortSettings) ->
     if said.exists():
         return SyntheticCohort(out / "bundle", json.loads(said.read_text()))
     if not (home / "site.key").exists():
-        _pixcell_site("init", "--site", f"table-1-{site.lower()}", "--home", str(home))
+        _pixcell_site("init", "--site", f"site-{site.lower()}", "--home", str(home))
+        if settings.lifted:
+            _lift_limits(home / "site.toml")
     outcome = _pixcell_site(
         *("synthesize", "--home", str(home), "--out", str(out), "--tiles", str(tiles)),
         *("--table", str(tiles / "tiles.csv"), "--max-tiles", str(settings.tiles_per_group)),
-        *("--steps", str(settings.steps), "--model", settings.model),
+        *("--steps", str(settings.steps), "--mix", str(settings.mix), "--model", settings.model),
         *("--encoder", settings.encoder, "--json"),
     )
     said.write_text(json.dumps(outcome, indent=2) + "\n")
     return SyntheticCohort(out / "bundle", outcome)
+
+
+def _lift_limits(config: Path) -> None:
+    text, found = _LIMITS.subn(r"\1 = 1.0", config.read_text())
+    assert found == 2
+    config.write_text(text)
 
 
 def _pixcell_site(*words: str) -> dict[str, Any]:
