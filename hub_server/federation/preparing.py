@@ -18,7 +18,6 @@ from pixcell_share.errors import SettingsError
 from pixcell_share.federation import RoundKind
 from pixcell_share.federation.encoder_asks import ENCODER
 from pixcell_share.federation.records import arrays_digest
-from pixcell_share.ssl import ARCHITECTURES
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -58,6 +57,8 @@ def _with_base(ask: dict[str, Any]) -> dict[str, Any]:
 
 def _encoder(acts: Acts, name: str) -> tuple[dict[str, str], Arrays]:
     """The fields that say which encoder, and its weights."""
+    from pixcell_share.ssl import ARCHITECTURES
+
     with acts.registry.reading() as session:
         found = find_encoder(session, name)
         arch, folder = found.arch, found.folder

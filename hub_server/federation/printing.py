@@ -56,8 +56,9 @@ def exit_code(one: Round) -> int:
 
 
 def _short(result: Mapping[str, Any]) -> str:
-    """Figures in a table's cell; what is long is shown by --json."""
-    text = json.dumps(result)
+    """Figures in a table's cell; what is long is shown by --json, and so is a signed record."""
+    figures = {name: value for name, value in result.items() if name != "record"}
+    text = json.dumps(figures) if figures else ""
     return text if len(text) <= _CELL else f"{text[:_CELL]}..."
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import subprocess
 from collections.abc import Callable, Iterator
@@ -17,11 +16,11 @@ from hub_server.federation.local_sites import agent
 from hub_server.federation.opening import open_round, parse_ask, watch_round
 from hub_server.federation.places import Places
 from hub_server.federation.rounds import Round, RoundFolder
-from hub_server.federation.simulated_data import make_site_data
 from hub_server.federation.simulated_sites import SimulatedSite, join
 from hub_server.federation.typed import served
 from hub_server.home import HubHome
 from pixcell_share.federation import RoundKind
+from pixcell_share.slides import draw_demo_slides
 from site_agent.home import SiteHome
 
 LENIENT = """\
@@ -38,7 +37,7 @@ releases = 100
 epsilon = 100
 [federation]
 rounds = {rounds}
-tiles = "{tiles}"
+slides = "{slides}"
 table = "{table}"
 patients = 1
 tiles_per_class = 8
@@ -57,9 +56,8 @@ class SmallFederation:
 
     def allow(self, site: SimulatedSite, *rounds: str) -> None:
         """Write the site's policy."""
-        assert site.tiles is not None
         text = LENIENT.format(
-            name=site.name, rounds=json.dumps(rounds), tiles=site.tiles, table=site.table
+            name=site.name, rounds=json.dumps(rounds), slides=site.slides, table=site.table
         )
         SiteHome(site.home).config_file.write_text(text)
 
@@ -90,15 +88,10 @@ class SmallFederation:
 
 
 def draw_small_site(folder: Path, number: int) -> SimulatedSite:
-    """Six patients with six tiles each."""
-    made = make_site_data(folder / "drawn", number)
-    with (made / "tiles.csv").open(newline="") as file:
-        header, *rows = list(csv.reader(file))
-    patients = sorted({row[1] for row in rows})[:6]
-    few = [row for row in rows if row[1] in patients and int(row[0][-6:-4]) < 6]
-    with (made / "tiles.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([header, *few])
-    site = SimulatedSite(f"Site {number + 1}", folder / "home", made, None)
+    """Six patients with four tiles each."""
+    slides = folder / "slides"
+    draw_demo_slides(slides, count=6, seed=number, canvas=(512, 512))
+    site = SimulatedSite(f"Site {number + 1}", folder / "home", None, slides)
     SiteHome(site.home).initialise(site.name)
     return site
 

@@ -20,7 +20,7 @@ import site_agent.cli
 from pixcell_share.bundles import write_bundle
 from site_agent.home import SiteHome
 from tests.bundles.forging import COHORT, PASSED, make_tiles
-from tests.hub_server.terminals import Terminal, blocks_of
+from tests.hub_server.terminals import People, Terminal, blocks_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -72,31 +72,15 @@ def test_two_sites_and_a_hub_as_the_page_says(tmp_path: Path) -> None:
     assert play.shown["log"].count("cohort.accepted") == 2
 
 
-class Play:
-    """Three people who type, and tell each other what the page has in capitals."""
-
-    def __init__(self, terminals: dict[int, Terminal]) -> None:
-        self.at = terminals
-        self.shown: dict[str, str] = {}
-        """By the latest command of each kind."""
-        self.invitations: list[str] = []
-        self.fingerprints: dict[str, str] = {}
+class Play(People):
+    """The people of the page; what takes minutes is done in their place."""
 
     def type(self, number: int, line: str) -> None:
         """One line of the page."""
         words, here = shlex.split(line), self.at[number]
         match words[1:]:
-            case ["invite", *_]:
-                self.invitations.append(_invitation(here.run(line)))
-            case ["join", *_]:
-                self._join(here, line, f"Hospital {'AB'[number - 2]}")
-            case ["admit", site, *_]:
-                here.run(re.sub(r'"FINGERPRINT OF [AB]"', f'"{self.fingerprints[site]}"', line))
             case ["accounts", "add", *_]:
                 here.run(line, "nine words would be better than these\n")
-            case ["serve", *_]:
-                here.run(line)
-                here.wait_for("the hub is at")
             case ["synthesize", *_]:
                 _synthesize(here, number, words)
             case [command, *_] if command in SLOW:
@@ -104,22 +88,8 @@ class Play:
             case ["send", *_]:
                 assert re.search(r"^admitted ", here.end(), re.MULTILINE)
                 assert re.search(r"^accepted  by Lung consortium$", here.run(line), re.MULTILINE)
-            case [command, *_]:
-                self.shown[command] = here.run(line)
-
-    def _join(self, here: Terminal, line: str, site: str) -> None:
-        """The line of the invitation, which has to be that of the page."""
-        told = self.invitations.pop(0)
-        shape = re.escape(line).replace("CODE", r"\S+").replace("FINGERPRINT", "[0-9a-f]{64}")
-        assert re.fullmatch(shape, told), told
-        here.begin(told)
-        shown = here.wait_for("waiting to be admitted")
-        self.fingerprints[site] = re.findall(r"^ +((?:[0-9a-f]{4} ?){16})$", shown, re.MULTILINE)[0]
-
-
-def _invitation(shown: str) -> str:
-    """The line that the site has to type."""
-    return re.findall(r"^the site types +(.*)$", shown, re.MULTILINE)[0]
+            case _:
+                super().type(number, line)
 
 
 def _synthesize(here: Terminal, seed: int, words: list[str]) -> None:
