@@ -12,6 +12,7 @@ from hub_server.federation.rounds import Round
 from hub_server.federation.simulated_sites import SimulatedSite
 from hub_server.federation.superlink import simulating
 from hub_server.home import HubHome
+from pixcell_share.federation.environment import spare_loopback
 from pixcell_share.files import atomic_write_text
 
 SITES = "PIXCELL_SIMULATED_SITES"
@@ -32,6 +33,7 @@ def simulated_nodes(
         SuperLinkError: Flower does not start.
         RunFailedError: raised by what is yielded, if a run does not complete.
     """
+    spare_loopback()
     places = Places(home)
     places.folder.mkdir(exist_ok=True, mode=0o700)
     listed = places.folder / "simulated.json"

@@ -18,6 +18,7 @@ from hub_server.home import HubHome
 from hub_server.registry import Registry
 from hub_server.web.failures import describe
 from pixcell_share.errors import PixcellError
+from pixcell_share.federation.environment import spare_loopback
 
 _log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 1.0
@@ -31,6 +32,7 @@ def federating(home: HubHome) -> Iterator[None]:
     Raises:
         SuperLinkError: the SuperLink does not start the first time.
     """
+    spare_loopback()
     supervisor = Supervisor(home)
     thread = threading.Thread(target=supervisor.run, name="federation")
     thread.start()

@@ -19,6 +19,9 @@ _FIXED = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "NO_COLOR": "1",
 }
+_LOOPBACK = "127.0.0.1"
+"""Where Flower's programs of one machine speak to each other. A name, such as localhost, may be
+that of a hub."""
 _CONFIG = """\
 [superlink]
 default = "none"
@@ -40,7 +43,20 @@ def quiet_environment(home: Path) -> dict[str, str]:
         A new mapping, for children.
     """
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
-    return {**os.environ, **_FIXED, "FLWR_HOME": str(home.resolve()), "PATH": path}
+    own = {"FLWR_HOME": str(home.resolve()), "PATH": path}
+    return {**os.environ, **_FIXED, **_direct(), **own}
+
+
+def spare_loopback() -> None:
+    """Let this process reach Flower's programs on this machine where a proxy leads outside."""
+    os.environ.update(_direct())
+
+
+def _direct() -> dict[str, str]:
+    """Flower's clients follow ``HTTP_PROXY`` and ``HTTPS_PROXY``, to the loopback interface too."""
+    known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    hosts = ",".join(dict.fromkeys((*filter(None, known.split(",")), _LOOPBACK)))
+    return {"no_proxy": hosts, "NO_PROXY": hosts}
 
 
 def settle(home: Path) -> None:
