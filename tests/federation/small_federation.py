@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ from hub_server.home import HubHome
 from pixcell_share.federation import RoundKind
 from pixcell_share.slides import draw_demo_slides
 from site_agent.home import SiteHome
+from tests.tiny import make_tiny_model
 
 LENIENT = """\
 site = "{name}"
@@ -42,6 +43,10 @@ table = "{table}"
 patients = 1
 tiles_per_class = 8
 device = "cpu"
+encoder = "nano"
+weights = "{model}/encoder"
+[federation.models]
+nano = "{model}"
 """
 SMALL = {"tiles_per_class": "1", "steps": "2"}
 
@@ -52,13 +57,15 @@ class SmallFederation:
 
     hub: HubHome
     sites: list[SimulatedSite]
-    log: list[str] = field(default_factory=list)
+    model: Path
+    """What the sites call nano."""
 
     def allow(self, site: SimulatedSite, *rounds: str) -> None:
         """Write the site's policy."""
         text = LENIENT.format(
-            name=site.name, rounds=json.dumps(rounds), slides=site.slides, table=site.table
-        )
+            name=site.name, rounds=json.dumps(rounds), slides=site.slides, table=site.table,
+            model=self.model,
+        )  # fmt: skip
         SiteHome(site.home).config_file.write_text(text)
 
     def open(self, kind: RoundKind, words: dict[str, str], **how: object) -> Round:
@@ -96,9 +103,6 @@ def draw_small_site(folder: Path, number: int) -> SimulatedSite:
     return site
 
 
-Make = Callable[[Path], SmallFederation]
-
-
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> SmallFederation:
     """One for all tests of a worker: rounds leave traces, and are told apart by their numbers."""
@@ -106,7 +110,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> SmallFederation:
     hub = HubHome(folder / "hub")
     hub.initialise("Hub of the tests", "https://localhost:8443")
     sites = [draw_small_site(folder / f"site-{number}", number) for number in range(2)]
-    made = SmallFederation(hub, sites)
+    made = SmallFederation(hub, sites, make_tiny_model(folder / "model"))
     for site in sites:
         made.allow(site, "cohort")
     return made
