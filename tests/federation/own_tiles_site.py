@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from PIL import Image
 
 from pixcell_share.bundles import SiteKey
@@ -82,11 +86,25 @@ MakeSite = Callable[..., Asked]
 
 @pytest.fixture
 def site(tmp_path: Path, tiles: Path) -> MakeSite:
+    """Makes sites. Their keys are always the same ones: a key chooses tiles and patients."""
+    numbers = count()
+
     def make(**more: Any) -> Asked:
-        home = SiteHome(tmp_path / secrets.token_hex(4))
+        number = next(numbers)
+        home = SiteHome(tmp_path / f"site-{number}")
         home.initialise("hospital-a")
+        _give_key(home, number)
         text = home.config_file.read_text()
         home.config_file.write_text(text + "\n" + policy(tiles, **more))
         return Asked(home, SiteKey.create(home.folder / "hub.key"))
 
     return make
+
+
+def _give_key(home: SiteHome, number: int) -> None:
+    seed = hashlib.sha256(f"site {number} of the tests".encode()).digest()
+    private = Ed25519PrivateKey.from_private_bytes(seed)
+    home.private_key.write_bytes(
+        private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    home.public_key.unlink()
