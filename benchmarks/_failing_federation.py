@@ -15,7 +15,7 @@ from unittest import mock
 
 import numpy as np
 from _failing_site import DOWN, KILLED, LOST, PLAN, RAISES, STAGES
-from _rss import MemoryWatch
+from _process_watch import ProcessWatch
 
 from hub_server.acts import Acts
 from hub_server.federation import control
@@ -125,7 +125,7 @@ class Federation:
         assert answer(home, key.key_id, RoundKind.ADAPTER, sealed, {}).arrays
         return SitePlaces(home).folder / "latents"
 
-    def train(self, plan: Plan) -> tuple[RoundFolder, MemoryWatch, list[float]]:
+    def train(self, plan: Plan) -> tuple[RoundFolder, ProcessWatch, list[float]]:
         """One adapter round; the round, memory, and when its exchanges began and the last ended."""
         notes = self.folder / "notes"
         notes.mkdir()
@@ -137,7 +137,7 @@ class Federation:
         roles = {"server_app": "flwr-simulation", "superlink": "flower-superlink",
                  "site_workers": "ray::"}  # fmt: skip
         with (
-            MemoryWatch(roles) as watch,
+            ProcessWatch(roles) as watch,
             mock.patch.object(control, "build_app_bundle", failing_bundle),
             simulated_nodes(self.hub, self.sites) as carry,
             Acts.opened(self.hub, "operator:benchmark") as acts,

@@ -69,7 +69,7 @@ def failing(folder: Path) -> dict[str, Any]:
     """64 sites, and what became of their answers."""
     from _failing_checks import check, ways
     from _failing_federation import Federation, LoadSettings, draw_plan
-    from _rss import slope
+    from _process_watch import slope
 
     settings = LoadSettings()
     plan = draw_plan(settings)
@@ -93,26 +93,27 @@ def failing(folder: Path) -> dict[str, Any]:
 
 def whole(folder: Path) -> dict[str, Any]:
     """A trial of a federation, as typed."""
+    from _process_watch import ProcessWatch
+
     hub = Path(sys.executable).parent / "pixcell-hub"
     words = [hub, "simulate", "--sites", "2", "--adapter", "3", "--out", folder / "trial", "--json"]
-    began, before = time.monotonic(), os.times()
-    done = subprocess.run(list(map(str, words)), check=True, stdout=subprocess.PIPE, text=True)
-    seconds, after = time.monotonic() - began, os.times()
-    said = json.loads(done.stdout.splitlines()[-1])
-    answers = [
-        [
-            (each["site"], each["outcome"], each["result"].get("verdict", ""))
-            for each in r["answers"]
-        ]
-        for r in said["rounds"]
-    ]
+    began = time.monotonic()
+    with ProcessWatch({"all": ""}) as watch:
+        done = subprocess.run(list(map(str, words)), check=True, stdout=subprocess.PIPE, text=True)
+    seconds = time.monotonic() - began
+    rounds = json.loads(done.stdout.splitlines()[-1])["rounds"]
     return {
         "command": "pixcell-hub simulate --sites 2 --adapter 3",
         "seconds": round(seconds, 1),
-        "processor_s_of_waited_children": round(sum(after[2:4]) - sum(before[2:4]), 1),
-        "load_average_1min": round(os.getloadavg()[0], 2),
-        "rounds": [{"kind": r["kind"], "state": r["state"]} for r in said["rounds"]],
-        "answers": answers,
+        "processor_s": round(watch.processor_s, 1),
+        "rounds": [
+            {
+                "kind": each["kind"],
+                "state": each["state"],
+                "outcomes": {said["site"]: said["outcome"] for said in each["answers"]},
+            }
+            for each in rounds
+        ],
         "holds": seconds <= GOAL_WHOLE_S,
     }
 

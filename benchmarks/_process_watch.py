@@ -1,4 +1,4 @@
-"""Resident memory of the processes that this one started, by role, over time."""
+"""Resident memory and processor time of the processes that this one started, by role."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-_EVERY_S = 2.0
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+_EVERY_S = 0.5
+_PAGE, _TICK = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
+_PARENT, _USER, _SYSTEM, _BEGAN = 1, 11, 12, 19
+"""Places in ``/proc/PID/stat`` (proc(5)), counted from the state."""
 
 
-class MemoryWatch:
-    """Looks every two seconds, in a thread, while it is entered.
+class ProcessWatch:
+    """Looks twice a second, in a thread, while it is entered.
 
     Args:
         roles: a word of the command line for each; the first that fits counts.
@@ -27,16 +29,22 @@ class MemoryWatch:
     def __init__(self, roles: Mapping[str, str]) -> None:
         self.roles = roles
         self._seen: list[tuple[float, dict[str, int]]] = []
+        self._ticks: dict[tuple[int, str], int] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> MemoryWatch:
+    def __enter__(self) -> ProcessWatch:
         self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._stop.set()
         self._thread.join()
+
+    @property
+    def processor_s(self) -> float:
+        """Of all these processes; the last half second of each is not seen."""
+        return sum(self._ticks.values()) / _TICK
 
     def medians(self, role: str, moments: Sequence[float]) -> list[float]:
         """MiB between each two moments, of the role's processes together."""
@@ -51,19 +59,24 @@ class MemoryWatch:
             self._seen.append((time.time(), self._look()))
 
     def _look(self) -> dict[str, int]:
-        parents, words = {}, {}
+        stats, words = {}, {}
         for process in Path("/proc").glob("[0-9]*"):
             try:
-                number = int(process.name)
-                parents[number] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-                words[number] = (process / "cmdline").read_bytes().decode(errors="replace")
+                stat = (process / "stat").read_text().rpartition(")")[2].split()
+                words[int(process.name)] = (
+                    (process / "cmdline").read_bytes().decode("utf-8", "replace")
+                )
             except OSError:
                 continue
+            stats[int(process.name)] = stat
+        parents = {number: int(stat[_PARENT]) for number, stat in stats.items()}
         found: dict[str, int] = defaultdict(int)
         for number, text in words.items():
             role = next((name for name, word in self.roles.items() if word in text), None)
             if role is not None and _descends(number, os.getpid(), parents):
+                stat = stats[number]
                 found[role] += _resident(number)
+                self._ticks[number, stat[_BEGAN]] = int(stat[_USER]) + int(stat[_SYSTEM])
         return found
 
 
