@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 from flwr.serverapp import Grid
 from sqlalchemy.orm import Session
 
-from hub_server.federation import adapter_round, cohort_round, encoder_round, probe_round
 from hub_server.federation.asking import Asking
 from hub_server.federation.places import Places
 from hub_server.federation.rounds import RoundFolder
@@ -19,13 +19,14 @@ from pixcell_share.federation import RoundKind
 
 _log = logging.getLogger(__name__)
 
-CONDUCTORS: dict[RoundKind, Callable[[Asking], Mapping[str, Any]]] = {
-    RoundKind.COHORT: cohort_round.conduct,
-    RoundKind.ADAPTER: adapter_round.conduct,
-    RoundKind.ENCODER: encoder_round.conduct,
-    RoundKind.PROBE: probe_round.conduct,
+_CONDUCTORS = {
+    RoundKind.COHORT: "cohort_round",
+    RoundKind.ADAPTER: "adapter_round",
+    RoundKind.ENCODER: "encoder_round",
+    RoundKind.PROBE: "probe_round",
 }
-"""What the hub does for each kind: it asks, and makes something of the answers."""
+"""The module of each kind, whose `conduct` asks, and makes something of the answers. Only that of
+the round is imported: some need seconds of PyTorch."""
 
 
 def conduct(home: HubHome, grid: Grid, number: str) -> None:
@@ -47,13 +48,19 @@ def conduct(home: HubHome, grid: Grid, number: str) -> None:
 
     try:
         asking = Asking(grid, folder, wanted, home.load_key(), site_of)
-        result = CONDUCTORS[wanted.kind](asking)
+        result = _conductor(wanted.kind)(asking)
     finally:
         registry.close()
     folder.close("done", result)
     home.log().append(
         "round.close", actor="federation", subject=number, details={"kind": wanted.kind.value}
     )
+
+
+def _conductor(kind: RoundKind) -> Callable[[Asking], Mapping[str, Any]]:
+    module = import_module(f"hub_server.federation.{_CONDUCTORS[kind]}")
+    found: Callable[[Asking], Mapping[str, Any]] = module.conduct
+    return found
 
 
 def _name_of(session: Session, key_id: str) -> str:

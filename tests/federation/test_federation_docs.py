@@ -15,8 +15,8 @@ from tests.hub_server.terminals import People, Terminal, blocks_of
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "federation.md"
 HEADING = "## Two sites, one hub, three terminals"
-CANVAS = (512, 512)
-"""Four tiles of each patient."""
+CANVAS = (320, 512)
+"""Two tiles of each patient."""
 FEW = {
     "cohort": " --set tiles_per_class=1 --set steps=2",
     "adapter": " --set rounds=1 --set steps=2 --set tiles_per_patient=1",
