@@ -15,7 +15,7 @@ from hub_server.federation.kept_arrays import answer_of, keep_answer
 from hub_server.federation.rounds import Heard, Round, RoundFolder
 from pixcell_share.bundles import SiteKey
 from pixcell_share.errors import MembershipError
-from pixcell_share.federation import Answer, Request, Sealed, SealError
+from pixcell_share.federation import Answer, Reason, Request, Sealed, SealError
 from pixcell_share.federation.records import Arrays, arrays_digest, pack, unpack
 
 _log = logging.getLogger(__name__)
@@ -103,6 +103,10 @@ class Asking:
             return
         if (answer.request_sha256, answer.step) != (request.sha256, nodes.step):
             _log.warning("an answer of %s belongs to another request", site)
+            return
+        if answer.reason is Reason.STOPPED:  # its work is kept there, and goes on when it is back
+            nodes.failed(message, for_good=False)
+            self.folder.note_silent(site, Reason.STOPPED.value)
             return
         if answer.arrays_sha256 != arrays_digest(arrays):
             _log.warning("an answer of %s came with other arrays than it signed", site)

@@ -29,6 +29,8 @@ from pixcell_share.ssl import ARCHITECTURES
 from pixcell_share.ssl.vit import VisionTransformer
 from pixcell_share.training.base import Base
 from site_agent.federation.answering import Reply, answer
+from site_agent.federation.desk import Desk
+from site_agent.federation.handlers import HANDLERS
 from site_agent.home import SiteHome
 from tests.federation.own_tiles_site import Asked, MakeSite, draw_own_tiles, site
 
@@ -280,6 +282,42 @@ def test_a_site_that_missed_the_encoder_gets_it_again(
     )
     took_part = [list(each) for each in probe_round.conduct(asked)["exchanges"]]
     assert took_part == [["site 1"], ["site 1"], ["site 1", "site 2"]]
+
+
+@pytest.mark.parametrize(("stops", "heard"), [(1, 1), (9, 0)])
+def test_work_that_a_site_stopped_is_asked_for_again(
+    site: MakeSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops: int, heard: int
+) -> None:
+    work = Stopping(stops)
+    monkeypatch.setitem(HANDLERS, RoundKind.COHORT, work)
+    asked = asking(
+        federation(site, {"rounds": ["cohort"]}), tmp_path / "rounds", RoundKind.COHORT, {}
+    )
+    answers = asked.ask()
+    assert [each.answer.outcome.value for each in answers] == ["done"] * heard
+    assert asked.folder.silent() == ({} if heard else {"site 1": "stopped"})
+    assert work.tries == (stops + 1 if heard else 3)
+
+
+@dataclass
+class Stopping:
+    """Work during which the agent is asked to stop, some times."""
+
+    stops: int
+    tries: int = 0
+
+    def permit(self, desk: Desk) -> None:
+        pass
+
+    def work(self, desk: Desk, arrays: Arrays) -> dict[str, Any]:
+        self.tries += 1
+        if self.tries <= self.stops:
+            desk.places.stop_file.touch()
+        try:
+            with desk.view.stage("generate", 1, "tiles"):
+                return {"made": 1}
+        finally:
+            desk.places.stop_file.unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize("strategy", ["median", "trimmed"])
