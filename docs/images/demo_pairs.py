@@ -14,19 +14,23 @@ import h5py
 import numpy as np
 from PIL import Image
 
+from pixcell_share.bundles import SiteKey
 from pixcell_share.slides import SlideRecord, open_slide
+from site_agent.groups import conditioning_tiles
+from site_agent.run_folder import SlideState
 
-EACH, SIDE, GAP = 3, 192, 6
+EACH, SIDE, GAP = 1, 192, 6
 
 
 def main(run: Path) -> None:
-    columns = []
+    columns, key = [], SiteKey.load(run.parent / "site" / "site.key")
     for draws in sorted((run / "work" / "draws").iterdir()):
         synthetic = np.load(draws / "00000.npy")
         features = run / "20x_256px_0px_overlap" / "features_nano" / f"{draws.name}.h5"
         with h5py.File(features) as file:
             coords = file["coords"][:]
-        chosen = conditioning_tiles(run, draws.name, len(coords))
+        state = SlideState(slide_id=draws.name, source={}, tiles=len(coords))
+        chosen = conditioning_tiles(state, len(synthetic), key)
         slide_file = run.parent / "slides" / f"{draws.name}.tiff"
         with open_slide(SlideRecord(draws.name, slide_file)) as slide:
             for place in np.linspace(0, len(synthetic) - 1, EACH).astype(int):
@@ -39,16 +43,6 @@ def main(run: Path) -> None:
             picture = Image.fromarray(tile).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
             sheet.paste(picture, (column * (SIDE + GAP), row * (SIDE + GAP)))
     sheet.save(Path(__file__).with_name("demo_pairs.png"), optimize=True)
-
-
-def conditioning_tiles(run: Path, slide_id: str, count: int) -> np.ndarray:
-    """Positions of the tiles that the demo conditioned on."""
-    from pixcell_share.bundles import SiteKey
-    from site_agent.run_folder import SlideState
-    from site_agent.steps.generation import choose_tiles
-
-    key = SiteKey.load(run.parent / "site" / "site.key")
-    return choose_tiles(SlideState(slide_id=slide_id, source={}, tiles=count), 24, key)
 
 
 if __name__ == "__main__":
