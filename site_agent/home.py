@@ -63,6 +63,14 @@ epsilon = {budget.epsilon:g}
 delta = {budget.delta:g}
 # Number of releases without differential privacy.
 releases = {budget.releases}
+
+# What the hub of a federation may ask: nothing that is not written here.
+# docs/federation.md has all entries.
+# [federation]
+# rounds = ["cohort", "adapter", "encoder"]
+# slides = "/data/slides"
+# table = "/data/slides/slides.csv"
+# hours = "19:00-06:30"
 """
 
 
