@@ -109,8 +109,8 @@ def _said(arms: Sequence[Mapping[str, Any]]) -> list[str]:
     found.append(
         f"With one group behind each tile the residual of linkage is {min(single):.3f} and "
         f"{max(single):.3f} at the two sites, with several {min(mixed):.3f} to {max(mixed):.3f} "
-        "over all cohorts: what conditions a tile is what tells of a patient here. No order by "
-        "epsilon is to be read from single draws."
+        "over all cohorts. The intervals are wide, and no order by epsilon is to be read from "
+        "single draws."
     )
     return found
 
