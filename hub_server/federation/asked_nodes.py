@@ -64,6 +64,10 @@ class Nodes:
             self._lost.add(node)
         return self._names([node])[0]
 
+    def some_may_return(self) -> bool:
+        """Whether a node got lost that would be asked again."""
+        return any(self._tries[node] < _TRIES for node in self._lost)
+
     def unanswered(self) -> list[str]:
         """Names of the sites whose answers are still to come."""
         return self._names([self._asked[number] for number in self.waiting])

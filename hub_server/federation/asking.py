@@ -82,7 +82,8 @@ class Asking:
         answered = len(self.folder.answers(step))
         if self.wanted.expected and answered >= self.wanted.expected:
             return True
-        return not nodes.waiting and quiet_s > self.wanted.gather_s
+        patience_s = self.wanted.return_s if nodes.some_may_return() else self.wanted.gather_s
+        return not nodes.waiting and quiet_s > patience_s
 
     def _take(self, message: Message, request: Sealed, nodes: Nodes) -> None:
         """Keep an answer whose signature, round and request are right; nothing else counts."""

@@ -35,6 +35,9 @@ class Round:
     """How long answers are waited for; who has not answered then did not take part."""
     gather_s: float = 20.0
     """How long fewer sites than expected are waited for, once all that are there have answered."""
+    return_s: float = 120.0
+    """How long a site is waited for that was asked and got lost: Flower takes a node that broke
+    down for present, and refuses it, for up to a minute."""
     opened: str = ""
     """When, UTC."""
     state: str = "open"

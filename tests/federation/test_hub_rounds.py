@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from flwr.app import Message
+from flwr.app import Error, Message
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -297,6 +298,39 @@ def test_work_that_a_site_stopped_is_asked_for_again(
     assert [each.answer.outcome.value for each in answers] == ["done"] * heard
     assert asked.folder.silent() == ({} if heard else {"site 1": "stopped"})
     assert work.tries == (stops + 1 if heard else 3)
+
+
+def test_a_site_that_broke_down_is_waited_for_longer_than_one_that_never_came(
+    site: MakeSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(HANDLERS, RoundKind.COHORT, Stopping(0))
+    known = federation(site, {"rounds": ["cohort"]})
+    asked = asking(
+        Broken(known.homes, known.hub), tmp_path / "rounds", RoundKind.COHORT, {}, expected=2
+    )
+    answers = asked.ask()
+    assert [(each.site, each.answer.outcome.value) for each in answers] == [("site 1", "done")]
+
+
+@dataclass
+class Broken(InProcess):
+    """A node that breaks down as it is asked first, and is back after some looks."""
+
+    away: int = 3
+
+    def get_node_ids(self) -> Iterable[int]:
+        if self.bytes_sent and self.away:
+            self.away -= 1
+            return []
+        return super().get_node_ids()
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        asked = list(messages)
+        numbers = super().push_messages(asked)
+        if self.away:
+            gone = Error(ErrorCode.NODE_UNAVAILABLE)
+            self.replies = [Message(gone, reply_to=message) for message in asked]
+        return numbers
 
 
 @dataclass

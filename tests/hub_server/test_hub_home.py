@@ -315,15 +315,19 @@ def test_the_doctor_names_what_is_wrong(
 def test_exports_are_pinned() -> None:
     assert hub_server.log.__all__ == [
         "Act",
+        "ActFilter",
         "Checkpoint",
         "ConsistencyProof",
+        "FoundActs",
         "HubLog",
         "InclusionProof",
         "VerifiedLog",
+        "history",
         "prove_consistency",
         "prove_inclusion",
         "read_checkpoint",
         "read_proof",
+        "search",
         "verify_log",
     ]
     assert hub_server.registry.__all__ == [
