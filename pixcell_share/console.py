@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
 
-from pixcell_share import __version__
+from pixcell_share import __version__, startup
 from pixcell_share.errors import PixcellError
 from pixcell_share.files import canonical_json
 
@@ -75,6 +75,7 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> NoReturn:
         app: from `application`.
         arguments: instead of ``sys.argv[1:]``.
     """
+    startup.start()
     words = list(sys.argv[1:] if arguments is None else arguments)
     code = _run(app, words)
     try:

@@ -8,6 +8,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from pixcell_share import startup
+
+startup.start()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pixcell_share import startup
 from pixcell_share.federation.app_bundle import build_app_bundle, bundle_hash
 
 _OURS = "flwr-serverapp"
@@ -59,6 +60,7 @@ def write_programs(folder: Path) -> None:
 
 def main() -> None:
     """Run Flower's own program with the check in it."""
+    startup.start()
     from flwr.superlink.cli import flwr_serverapp
     from flwr.superlink.runtime import run_serverapp
 

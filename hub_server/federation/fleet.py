@@ -96,9 +96,13 @@ def _client_of(places: Places) -> httpx.AsyncClient:
 
 @lru_cache(maxsize=4)
 def _client(address: str, authority: FilePath) -> httpx.AsyncClient:
-    """One for each start of the SuperLink; it keeps connections."""
+    """One for each start of the SuperLink.
+
+    It keeps no connection: one that is idle does not see the SuperLink close it, and the SuperLink
+    waits for that when it stops.
+    """
     context = httpx.create_ssl_context(verify=str(authority))
-    limits = httpx.Limits(max_connections=200)
+    limits = httpx.Limits(max_connections=200, max_keepalive_connections=0)
     return httpx.AsyncClient(
         base_url=f"https://{address}", verify=context, timeout=_TIMEOUT, limits=limits,
         trust_env=False,

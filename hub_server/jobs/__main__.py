@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hub_server.home import HubHome
 from hub_server.jobs.ranks import do_job
+from pixcell_share import startup
 from pixcell_share.errors import PixcellError
 
 
@@ -17,6 +18,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 2:
         print("usage: python -m hub_server.jobs HOME JOB", file=sys.stderr)
         return 2
+    startup.start()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level="INFO")
     try:
         do_job(HubHome(Path(arguments[0])), arguments[1], f"local-{os.getpid()}")

@@ -73,6 +73,7 @@ class Parts:
 
     def __init__(self, image: Images) -> None:
         self._image = image
+        self._at_detail: dict[int, Floats] = {}
         self._pictures: dict[tuple[int, int], Floats] = {}
         for side in SIDES:
             scale = Scale(side=side, layout=COARSE.layout, floor=COARSE.floor)
@@ -117,11 +118,16 @@ class Parts:
         middle = DETAIL.side * place.side // COARSE_PX
         found = []
         for side in range(middle - 2 * _STEP, middle + 2 * _STEP + 1, _STEP):
-            scale = Scale(side=side, layout=DETAIL.layout, floor=DETAIL.floor)
-            small = structure(self._image[None], scale)[0]
-            turned = transform(small, place.turn).astype(np.float32)
+            turned = transform(self._small(side), place.turn).astype(np.float32)
             found.append((shifted_correlation(turned, real, 0), side / DETAIL.side))
         return max(found)
+
+    def _small(self, side: int) -> Floats:
+        """The tile at ``side`` pixels: the same for each real one."""
+        if side not in self._at_detail:
+            scale = Scale(side=side, layout=DETAIL.layout, floor=DETAIL.floor)
+            self._at_detail[side] = structure(self._image[None], scale)[0]
+        return self._at_detail[side]
 
     def _all_places(self) -> Iterator[Place]:
         for side in SIDES:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +39,9 @@ Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
 RealTile = Callable[[int], Images]
 """Gives the pixels (H, W, 3) of the real tile at an index, in the order in which it was added."""
+
+RealDetail = Callable[[int], Floats]
+"""Gives its structure at `DETAIL`."""
 
 _DECIMALS = 6
 """Scores are rounded here, so that they do not depend on how the products were batched."""
@@ -153,11 +157,16 @@ class NearCopyIndex:
         in_encoder = self._nearest_embeddings(_unit(embeddings), groups)
         candidates = self._candidates(variants(fingerprint(images)), groups)
         details = structure(images, DETAIL)
+
+        @cache  # the real tiles nearest to one are often those nearest to another
+        def real_detail(index: int) -> Floats:
+            return structure(real_tile(index)[None], DETAIL)[0]
+
         found = []
         for i, (detail, near) in enumerate(zip(details, candidates, strict=True)):
-            pixels = self._nearest_pixels(detail, near, real_tile)
+            pixels = self._nearest_pixels(detail, near, real_detail)
             if pixels.score < self.settings.pixel_limit:
-                part = self._nearest_part(images[i], groups.passed_over(i), real_tile)
+                part = self._nearest_part(images[i], groups.passed_over(i), real_detail)
                 pixels = part if part.score >= self.settings.part_limit else pixels
             found.append(self._decide(pixels, in_encoder[i]))
         return found
@@ -201,19 +210,18 @@ class NearCopyIndex:
         return list(chosen.items())[: self.settings.candidates]
 
     def _nearest_pixels(
-        self, detail: Floats, candidates: list[tuple[int, int]], real_tile: RealTile
+        self, detail: Floats, candidates: list[tuple[int, int]], real_detail: RealDetail
     ) -> _Match:
         """The best of the candidates at full detail."""
         found = []
         for index, turn in candidates:
-            real = structure(real_tile(index)[None], DETAIL)[0]
             turned = transform(detail, turn).astype(np.float32)
-            score = shifted_correlation(turned, real, self.settings.shift)
+            score = shifted_correlation(turned, real_detail(index), self.settings.shift)
             found.append(_Match(index, round(score, _DECIMALS), turn))
         return min(found, key=lambda match: (-match.score, match.tile))
 
     def _nearest_part(
-        self, image: Images, passed_over: NDArray[np.bool_] | None, real_tile: RealTile
+        self, image: Images, passed_over: NDArray[np.bool_] | None, real_detail: RealDetail
     ) -> _Match:
         """The real tile of which ``image`` is most likely a part."""
         best = _Match(0, -1.0, 0)
@@ -226,8 +234,7 @@ class NearCopyIndex:
             likely.append((-round(score, _DECIMALS), index, place))
         for score, index, place in sorted(likely)[: self.settings.candidates]:
             if -score >= _LIKELY_PART:
-                real = structure(real_tile(index)[None], DETAIL)[0]
-                detail, part = parts.detail(real, place)
+                detail, part = parts.detail(real_detail(index), place)
                 match = _Match(index, round(detail, _DECIMALS), place.turn, part)
                 best = max(best, match, key=lambda match: match.score)
         return best

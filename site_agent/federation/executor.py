@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pixcell_share import startup
 from pixcell_share.errors import FormatError
 from pixcell_share.federation.app_bundle import bundle_hash, refuse_code
 from site_agent.federation.approvals import Approvals
@@ -81,6 +82,7 @@ def write_program(places: Places) -> None:
 
 def main() -> None:
     """Run Flower's own program with the check in it."""
+    startup.start()
     places = Places(SiteHome.locate())
     log_to(places.log)
     from flwr.supernode.cli import flwr_clientapp
