@@ -160,7 +160,8 @@ class NearCopyIndex:
 
         @cache  # the real tiles nearest to one are often those nearest to another
         def real_detail(index: int) -> Floats:
-            return structure(real_tile(index)[None], DETAIL)[0]
+            detail: Floats = structure(real_tile(index)[None], DETAIL)[0]
+            return detail
 
         found = []
         for i, (detail, near) in enumerate(zip(details, candidates, strict=True)):

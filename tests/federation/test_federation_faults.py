@@ -20,32 +20,42 @@ from hub_server.registry.cohorts import list_cohorts
 from pixcell_share.federation import RoundKind
 from site_agent.federation.places import Places as SitePlaces
 from site_agent.home import SiteHome
+from tests.federation.connect_proxy import ConnectProxy
 from tests.federation.served_federation import until
 from tests.federation.small_federation import SMALL, SmallFederation, small
 from tests.federation.socket_guard import SocketGuard
 
 __all__ = ["small"]  # a fixture
+ATTEMPTS = 3
+"""That fail, while the way out is gone, before it is there again."""
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 @pytest.mark.slow
-def test_a_killed_superlink_and_a_killed_site_cost_no_work_and_count_nothing_twice(
+def test_killed_and_cut_off_in_a_round_no_work_is_lost_and_nothing_counts_twice(
     small: SmallFederation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Two sites deployed, one of them behind a proxy."""
     guard = SocketGuard(tmp_path, monkeypatch)
     first, second = small.sites
     before = {site.name: releases(site) for site in small.sites}
-    with small.served(second) as address:
+    with ConnectProxy() as proxy, small.served(second) as address:
         join(small.hub.folder, first, address)
+        for name in ("HTTPS_PROXY", "HTTP_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
         with agent(first) as process:
             one = small.open(RoundKind.COHORT, SMALL, expected=2, wait_s=400)
             until(lambda: working(first) and working(second), 120)
             kill(mentioning(Places(small.hub).database))
             process.kill()
             kill(mentioning(SiteHome(first.home).folder))
+        proxy.cut()
         with agent(first):
+            until(lambda: proxy.refused > ATTEMPTS, 120)
+            proxy.mend()
             held = small.watch(one)
     assert held.state == "done"
+    assert proxy.asked == {address.removeprefix("https://")}
     assert small.answers(one) == {"Site 1": ("done", ""), "Site 2": ("done", "")}
     assert {site.name: releases(site) - before[site.name] for site in small.sites} == {
         "Site 1": 1,

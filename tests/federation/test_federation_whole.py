@@ -1,26 +1,19 @@
-"""Whole federations of two sites: in Flower's simulation, and deployed with TLS and node keys."""
+"""A whole federation of two sites in Flower's simulation. `test_federation_faults` deploys one."""
 
 from __future__ import annotations
 
 import pytest
 
 from hub_server.acts import Acts
-from hub_server.federation.local_sites import agent
 from hub_server.federation.simulated_sites import join
 from hub_server.federation.simulating import SimulateSettings, hold_rounds
 from hub_server.federation.typed import served
 from hub_server.registry import CohortState
 from hub_server.registry.cohorts import list_cohorts
 from pixcell_share.federation import RoundKind
-from site_agent.federation.places import Places as SitePlaces
-from site_agent.home import SiteHome
-from tests.federation.connect_proxy import ConnectProxy
-from tests.federation.served_federation import until
 from tests.federation.small_federation import SMALL, SmallFederation, small
 
 __all__ = ["small"]  # a fixture
-ATTEMPTS = 5
-"""That fail, while the way out is gone, before it is there again."""
 
 
 @pytest.mark.slow
@@ -39,28 +32,3 @@ def test_two_sites_in_flowers_simulation(small: SmallFederation) -> None:
     with Acts.opened(small.hub, "test") as acts, acts.registry.reading() as session:
         kept = {row.id for row in list_cohorts(session) if row.state is CohortState.ACCEPTED}
     assert set(held.result["cohorts"]) <= kept
-
-
-@pytest.mark.slow
-def test_two_sites_deployed_one_behind_a_proxy_that_breaks_and_one_that_refuses(
-    small: SmallFederation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, second = small.sites
-    small.allow(second, "encoder")
-    with ConnectProxy() as proxy, small.served(second) as address:
-        join(small.hub.folder, first, address)
-        for name in ("HTTPS_PROXY", "HTTP_PROXY"):
-            monkeypatch.setenv(name, proxy.url)
-        with agent(first):
-            one = small.open(RoundKind.COHORT, SMALL, expected=2, wait_s=300)
-            until(SitePlaces(SiteHome(first.home)).working.exists, 120)
-            proxy.cut()
-            until(lambda: proxy.refused > ATTEMPTS, 120)
-            proxy.mend()
-            assert small.watch(one).state == "done"
-    small.allow(second, "cohort")
-    assert small.answers(one) == {
-        "Site 1": ("done", ""),
-        "Site 2": ("refused", "not_allowed"),
-    }
-    assert proxy.asked == {address.removeprefix("https://")}
