@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -11,6 +12,9 @@ import pytest
 from pixcell_share import startup
 
 startup.start()
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # a shell's `&` ignores it, for children too
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
