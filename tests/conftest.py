@@ -12,9 +12,8 @@ import pytest
 from pixcell_share import startup
 
 startup.start()
-signal.signal(
-    signal.SIGINT, signal.default_int_handler
-)  # a shell's `&` ignores it, for children too
+# A run that a shell started with `&` ignores Ctrl-C, and so would the programs that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

@@ -26,7 +26,7 @@ from tests.federation.small_federation import SMALL, SmallFederation, small
 from tests.federation.socket_guard import SocketGuard
 
 __all__ = ["small"]  # a fixture
-ATTEMPTS = 3
+ATTEMPTS = 5
 """That fail, while the way out is gone, before it is there again."""
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
@@ -35,7 +35,7 @@ LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 def test_killed_and_cut_off_in_a_round_no_work_is_lost_and_nothing_counts_twice(
     small: SmallFederation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two sites deployed, one of them behind a proxy."""
+    """Two sites deployed, one of them behind a proxy; then both refuse what policy forbids."""
     guard = SocketGuard(tmp_path, monkeypatch)
     first, second = small.sites
     before = {site.name: releases(site) for site in small.sites}
@@ -54,7 +54,15 @@ def test_killed_and_cut_off_in_a_round_no_work_is_lost_and_nothing_counts_twice(
             until(lambda: proxy.refused > ATTEMPTS, 120)
             proxy.mend()
             held = small.watch(one)
+            for site in small.sites:
+                small.allow(site, "encoder")
+            refused = small.open(RoundKind.COHORT, SMALL, expected=2, wait_s=300)
+            assert small.watch(refused).state == "done"
+    for site in small.sites:
+        small.allow(site, "cohort")
     assert held.state == "done"
+    assert set(small.answers(refused).values()) == {("refused", "not_allowed")}
+    assert set(small.answers(refused)) == {"Site 1", "Site 2"}
     assert proxy.asked == {address.removeprefix("https://")}
     assert small.answers(one) == {"Site 1": ("done", ""), "Site 2": ("done", "")}
     assert {site.name: releases(site) - before[site.name] for site in small.sites} == {

@@ -39,7 +39,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three drawn slides with their slides.csv: one patient is set aside."""
     folder = tmp_path_factory.mktemp("phantoms")
-    draw_demo_slides(folder, count=3, seed=1, canvas=(1280, 1536))
+    draw_demo_slides(folder, count=3, seed=1, canvas=(1664, 2048))
     return folder
 
 

@@ -22,7 +22,7 @@ def manifest(out: Path) -> bytes:
 @pytest.mark.slow
 def test_kill_at_twenty_random_moments(synthesize: MainJob, phantoms: Path, tmp_path: Path) -> None:
     began = time.monotonic()
-    assert synthesize(phantoms, "--max-tiles", 6, out=tmp_path / "unbroken").code == 0
+    assert synthesize(phantoms, "--max-tiles", 12, out=tmp_path / "unbroken").code == 0
     whole = time.monotonic() - began
 
     seed = time.time_ns()
@@ -31,7 +31,7 @@ def test_kill_at_twenty_random_moments(synthesize: MainJob, phantoms: Path, tmp_
     kills = finished = 0
     while True:
         out = tmp_path / f"broken-{finished}"
-        running = synthesize.start(phantoms, "--max-tiles", 6, out=out)
+        running = synthesize.start(phantoms, "--max-tiles", 12, out=out)
         if kills < _KILLS:
             running.process.join(moments.uniform(0.02, 0.6) * whole)
         if kills < _KILLS and running.process.is_alive():

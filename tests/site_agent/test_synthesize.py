@@ -37,7 +37,7 @@ def test_a_folder_of_slides_becomes_a_bundle_that_verifies(
     counts = result["counts"]
     assert result["status"] == "done"
     assert counts["slides"] == counts["slides_used"] == 3
-    assert counts["tiles_found"] == counts["tiles_embedded"] > 60
+    assert counts["tiles_found"] == counts["tiles_embedded"] > 100
     assert counts["conditions"] == counts["tiles_generated"] == 12
     assert counts["tiles_generated"] == counts["tiles_released"] + counts["tiles_dropped"]
 
@@ -153,7 +153,7 @@ def test_a_dry_run_writes_nothing(phantoms: Path, synthesize: MainJob, tmp_path:
     assert done.code == 0, done.err
     plan = done.json
     assert not (tmp_path / "run").exists()
-    assert plan["tiles"] > 60 and plan["synthetic"] == 18
+    assert plan["tiles"] > 100 and plan["synthetic"] == 18
     assert plan["seconds"] > 0 and plan["bytes_needed"] > 0
 
 

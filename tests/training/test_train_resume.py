@@ -30,12 +30,17 @@ def is_writing(out: Path) -> bool:
     return any((out / "checkpoints").glob(".step-*.part/*"))
 
 
+def kept(out: Path) -> list[Path]:
+    """The checkpoints that are whole."""
+    return list((out / "checkpoints").glob("step-*"))
+
+
 def kill_thrice(train: Train, out: Path, *more: object, ranks: int) -> None:
     """SIGKILL before the first checkpoint, in the middle of writing one, and between two."""
     moments = (
-        lambda: last_step(out) >= 1,
+        lambda: last_step(out) >= 1 and not kept(out),
         lambda: is_writing(out),
-        lambda: last_step(out) >= 5 and not is_writing(out),
+        lambda: 5 <= last_step(out) < _STEPS and not is_writing(out),
     )
     for moment in moments:
         running = train.start(out, *more, ranks=ranks)
